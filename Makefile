@@ -1,0 +1,43 @@
+# make demo    one encrypted call from a softphone to a talking agent, on this machine
+# make test    every test, with the seconds each suite took
+# make lint    formatting, clippy, licences and duplicate versions
+# make bench   the targets beside this machine's floor
+# make fuzz    each fuzz target for SECONDS (60), on nightly
+#
+# Everything that is needed and missing is installed, and said: see tests/prepare.
+
+SHELL := /bin/bash
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+SECONDS_EACH ?= 60
+
+.PHONY: demo test lint lint-code bench fuzz crds prepare
+
+prepare:
+	@tests/prepare
+
+demo: prepare
+	@cargo build --locked --quiet --bins
+	@$(CARGO_TARGET_DIR)/debug/demo
+
+test: prepare
+	@tests/run
+
+lint-code:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+lint: lint-code
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (cargo install)"; cargo install --locked --quiet cargo-deny@0.20.2; }
+	cargo deny --locked --offline check bans licenses sources
+
+bench: prepare
+	cargo build --locked --release --bins
+	cargo bench --locked --quiet
+	@$(CARGO_TARGET_DIR)/release/bench
+
+fuzz:
+	@media-node/fuzz/run $(SECONDS_EACH)
+
+# The generated custom resource definitions; a test fails when they are stale.
+crds:
+	cargo run --locked --quiet -p trunkline-crds --example crdgen

@@ -1,0 +1,31 @@
+//! Every fuzz target by name; each name is also a folder of `corpus/`. The same functions run under
+//! libFuzzer (`make fuzz`) and over the kept corpus in `make test`.
+
+#[path = "targets/rtp.rs"]
+mod rtp;
+#[path = "targets/sdp.rs"]
+mod sdp;
+#[path = "targets/sip.rs"]
+mod sip;
+#[path = "targets/transaction.rs"]
+mod transaction;
+#[path = "targets/twilio.rs"]
+mod twilio;
+
+/// Takes any bytes; panics when something that must hold does not.
+pub(crate) type Target = fn(&[u8]);
+
+pub(crate) const TARGETS: &[(&str, Target)] = &[
+    ("sip_message", sip::message),
+    ("sip_stream", sip::stream),
+    ("transactions", transaction::transactions),
+    ("sdp_session_description", sdp::session_description),
+    ("sdp_negotiate", sdp::negotiate),
+    ("rtp_packet", rtp::packet),
+    ("rtp_rtcp", rtp::rtcp),
+    ("rtp_srtp", rtp::srtp),
+    ("rtp_telephone_event", rtp::telephone_event),
+    ("rtp_reorder", rtp::reorder),
+    ("twilio_message", twilio::message),
+    ("call_media", twilio::media),
+];

@@ -1,0 +1,44 @@
+//! The admin HTTP interface: probes, metrics, status and calls.
+//!
+//! It reads what others left for it ([`Calls`], a [`Status`] made on demand) and asks for what it
+//! may not do itself ([`AdminCommand`]). It is served on the SIP runtime and never waits for a call.
+
+mod api;
+mod calls;
+mod errors;
+mod serve;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Secret;
+use crate::telemetry::Metrics;
+
+pub use api::{openapi, router};
+pub use calls::{Calls, Filter};
+pub use serve::serve;
+pub use status::{AgentStatus, CallCounts, RejectedObject, State, Status, TrunkStatus};
+
+/// What the admin interface asks of the signalling task.
+#[derive(Debug)]
+pub enum AdminCommand {
+    /// End a call; the reply is `true` when it was live.
+    HangUp { id: String, reply: oneshot::Sender<bool> },
+}
+
+/// What a handler has at hand. Cheap to clone.
+#[derive(Clone)]
+pub struct AdminState {
+    pub calls: Arc<Calls>,
+    pub metrics: Arc<Metrics>,
+    /// Asked at each request of `/readyz` and `/v1/status`.
+    pub status: Arc<dyn Fn() -> Status + Send + Sync>,
+    /// The bearer token, asked at each request because it comes with the manifests; `None` lets
+    /// everybody in, which is meant for a loopback address.
+    pub token: Arc<dyn Fn() -> Option<Secret> + Send + Sync>,
+    pub commands: mpsc::Sender<AdminCommand>,
+}

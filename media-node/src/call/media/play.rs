@@ -1,0 +1,236 @@
+//! The agent's speech, or what stands for its silence, to the caller.
+
+use std::time::{Duration, Instant};
+
+use super::{Agent, Event, IdleAudio, Media, Sink};
+use crate::audio::{g711, silence_byte};
+use crate::media::Codec;
+use crate::rtp::Header;
+use crate::rtp::packet::HEADER_LEN_BYTES;
+use crate::rtp::srtp::MAX_RTP_OVERHEAD_BYTES;
+
+pub(super) const MIN_FRAME: Duration = Duration::from_millis(10);
+pub(super) const MAX_FRAME: Duration = Duration::from_millis(60);
+/// The longest packet we send: a frame of 60 ms of G.711 between header and tag.
+const MAX_PACKET_BYTES: usize = HEADER_LEN_BYTES + 480 + MAX_RTP_OVERHEAD_BYTES;
+/// With so many frames queued an agent runs ahead on purpose, and nothing waits without need.
+const AHEAD_FRAMES: usize = 4;
+/// A frame that leaves later than this after its time says nothing about waiting.
+const PUNCTUAL: Duration = Duration::from_millis(5);
+/// A pause of the agent that its record counts.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What the clock is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Speech, each frame ahead of its turn by the same lead.
+    Speaking,
+    /// Idle audio, each frame at its turn.
+    Idle,
+    /// Nothing at all leaves until there is speech.
+    Parked,
+}
+
+/// Whether a code is so near to zero that nobody hears it: the lowest steps of either law.
+pub(super) fn is_silent(codec: Codec, code: u8) -> bool {
+    let sample = match codec {
+        Codec::Pcmu => g711::ulaw_to_linear(code),
+        Codec::Pcma => g711::alaw_to_linear(code),
+    };
+    sample.unsigned_abs() <= 24
+}
+
+impl Media {
+    /// The clock starts at the first moment at which the caller could hear something.
+    pub(super) fn start_playing(&mut self, now: Instant, sink: &mut impl Sink) {
+        if self.playing || !self.may_send() || !self.direction.sends() {
+            return;
+        }
+        self.playing = true;
+        self.clock = super::Clock::new(now, self.frame, self.phase);
+        self.pace = Pace::Idle;
+        self.answer_marks(sink);
+        self.play(now, sink);
+    }
+
+    /// Sends what is due at `now`; afterwards nothing is.
+    pub(super) fn play(&mut self, now: Instant, sink: &mut impl Sink) {
+        if !self.playing {
+            return;
+        }
+        loop {
+            if self.pace == Pace::Parked {
+                if self.playout.is_empty() && self.idles_quietly() {
+                    return;
+                }
+                self.clock.skip_to(now);
+                self.pace = Pace::Idle;
+            }
+            // Less than a frame waits for the next turn: more may come to fill it.
+            if self.pace == Pace::Idle && self.playout.len() >= self.frame_len {
+                self.clock.pull(now);
+            }
+            if self.clock.deadline() > now {
+                return;
+            }
+            self.tally.skipped_frames += self.clock.catch_up(now);
+            if !self.playout.is_empty() {
+                self.speak(now, sink);
+            } else if self.pace == Pace::Speaking {
+                self.pace = Pace::Idle;
+                self.clock.settle();
+                self.speech_ended_at = Some(now);
+                self.finish_draining(sink);
+                continue;
+            } else if self.idles_quietly() {
+                self.pace = Pace::Parked;
+                self.talking = false;
+                return;
+            } else {
+                self.idle(sink);
+            }
+            self.clock.advance();
+        }
+    }
+
+    pub(super) fn play_at(&self) -> Option<Instant> {
+        let runs = self.playing && self.pace != Pace::Parked;
+        runs.then(|| self.clock.deadline())
+    }
+
+    fn muted(&self) -> bool {
+        !self.direction.sends() || !self.may_send()
+    }
+
+    fn idles_quietly(&self) -> bool {
+        self.muted() || self.idle_audio == IdleAudio::None
+    }
+
+    /// One frame of speech, filled up with silence when it is the last and short.
+    fn speak(&mut self, now: Instant, sink: &mut impl Sink) {
+        let mut packet = [0; MAX_PACKET_BYTES];
+        let frame = &mut packet[HEADER_LEN_BYTES..HEADER_LEN_BYTES + self.frame_len];
+        let spoken = self.playout.pop(frame);
+        let waited = now.saturating_duration_since(self.complete_at);
+        self.complete_at = now; // true if the next frame is here, and overwritten when it comes
+        let codec = self.stream.codec();
+        frame[spoken..].fill(silence_byte(codec));
+        g711::transcode(codec, self.codec, frame);
+        if self.pace != Pace::Speaking {
+            self.pace = Pace::Speaking;
+            self.count_silence(now);
+            self.slack.reset();
+        }
+        let ahead = self.playout.len() >= AHEAD_FRAMES * self.frame_len;
+        let short = spoken < self.frame_len;
+        if now.saturating_duration_since(self.clock.deadline()) < PUNCTUAL {
+            let step = self.slack.record(if ahead || short { Duration::ZERO } else { waited });
+            self.clock.hurry(step);
+        }
+        if self.muted() {
+            self.talking = false;
+        } else {
+            self.tally.played_ms += spoken as u64;
+            let marker = !self.talking;
+            self.talking = true;
+            self.send_frame(&mut packet, marker, sink);
+            if !self.heard_agent {
+                self.heard_agent = true;
+                self.tally.first_audio_delay_ms =
+                    self.answered.map(|at| now.saturating_duration_since(at).as_millis() as u64);
+                sink.event(Event::FirstAudioFromAgent);
+            }
+        }
+        self.answer_marks(sink);
+    }
+
+    fn count_silence(&mut self, now: Instant) {
+        let Some(ended_at) = self.speech_ended_at.take() else { return };
+        let pause = now.saturating_duration_since(ended_at);
+        if pause >= SILENCE {
+            self.tally.silences += 1;
+            let pause_ms = pause.as_millis() as u64;
+            self.tally.longest_silence_ms = self.tally.longest_silence_ms.max(pause_ms);
+        }
+    }
+
+    /// One frame of what the caller hears while the agent is silent.
+    fn idle(&mut self, sink: &mut impl Sink) {
+        let mut packet = [0; MAX_PACKET_BYTES];
+        let frame = &mut packet[HEADER_LEN_BYTES..HEADER_LEN_BYTES + self.frame_len];
+        match self.idle_audio {
+            IdleAudio::ComfortNoise => self.noise.fill(frame),
+            IdleAudio::Silence | IdleAudio::None => frame.fill(silence_byte(self.codec)),
+        }
+        self.talking = false;
+        self.send_frame(&mut packet, false, sink);
+    }
+
+    /// `packet` holds the frame behind room for the header.
+    fn send_frame(
+        &mut self,
+        packet: &mut [u8; MAX_PACKET_BYTES],
+        marker: bool,
+        sink: &mut impl Sink,
+    ) {
+        let header = Header {
+            payload_type: self.payload_type,
+            marker,
+            sequence_number: self.sequence_number,
+            timestamp: self.timestamp(self.clock.next()),
+            ssrc: self.ssrc,
+        };
+        self.sequence_number = self.sequence_number.next();
+        let mut len = header.write(packet) + self.frame_len;
+        if let Some(sender) = &mut self.sender {
+            // Only a key used up for 2^48 packets is refused here.
+            let Ok(protected) = sender.protect_rtp(packet, len) else { return };
+            len = protected;
+        }
+        self.sent.record(self.frame_len);
+        sink.send_rtp(self.rtp.target(), &packet[..len]);
+    }
+
+    /// The RTP timestamp of a frame of the clock.
+    fn timestamp(&self, frame: u64) -> u32 {
+        let samples = frame.wrapping_mul(self.frame_len as u64);
+        self.first_timestamp.wrapping_add(samples as u32)
+    }
+
+    /// The RTP clock at `now`.
+    pub(super) fn timestamp_at(&self, now: Instant) -> u32 {
+        let samples = self.clock.samples_at(now, self.codec.clock_rate_hz());
+        self.first_timestamp.wrapping_add(samples)
+    }
+
+    pub(super) fn forget_speech(&mut self) {
+        self.tally.cleared_ms += self.playout.clear() as u64;
+    }
+
+    /// Answers the marks whose audio has left. Before the caller can hear anything they wait, even
+    /// with nothing in front of them.
+    pub(super) fn answer_marks(&mut self, sink: &mut impl Sink) {
+        if self.playing {
+            self.answer_all_marks(sink);
+        }
+    }
+
+    pub(super) fn answer_all_marks(&mut self, sink: &mut impl Sink) {
+        while let Some(name) = self.playout.pop_mark() {
+            if matches!(self.agent, Agent::Open)
+                && let Some(message) = self.stream.mark(&name)
+            {
+                self.tally.marks += 1;
+                sink.send_agent(message);
+            }
+        }
+    }
+
+    /// The last words of an agent that left are over.
+    pub(super) fn finish_draining(&mut self, sink: &mut impl Sink) {
+        if let Agent::Draining { code, .. } = self.agent {
+            self.agent = Agent::Closed;
+            sink.event(Event::AgentClosed { code });
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Calls: the machine that joins SIP, SDP, RTP and the agent.
+//!
+//! ```text
+//!  SIP runtime                                   shard (a thread)
+//!  Switchboard ── Session ◀── Event, Command ──▶ Media ◀──▶ agent, RTP
+//! ```
+//!
+//! [`Switchboard`] owns signalling: admission, routing, and a [`session`] for each call. [`media`]
+//! is the other half of a call, which lives where its sockets are. Neither reads a clock, draws a
+//! random number or touches a socket.
+
+pub mod cause;
+mod limits;
+pub mod media;
+mod ports;
+pub mod record;
+mod session;
+mod strangers;
+mod switchboard;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::Agent;
+use crate::sip::{Flow, HeaderName};
+
+pub use ports::{PortPair, PortPool};
+pub use record::CallView;
+pub use switchboard::{Advertised, Load, Setup, Switchboard};
+
+/// What a call is known by inside one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallKey(u64);
+
+/// What the switchboard wants done.
+pub enum Output {
+    Transmit {
+        flow: Flow,
+        bytes: Bytes,
+    },
+    /// Bind the ports, connect the agent, and let them talk by this plan.
+    Open {
+        call: CallKey,
+        ports: PortPair,
+        ipv4: bool,
+        plan: Box<media::Plan>,
+        agent: Arc<Agent>,
+    },
+    Media {
+        call: CallKey,
+        command: media::Command,
+    },
+    /// A call has come to a new phase; the view is the call as it stands.
+    Phase {
+        call: CallKey,
+        phase: Phase,
+        view: Box<CallView>,
+    },
+    /// A request was refused; say so where people look.
+    Refused(Refusal),
+    /// Somebody who matches no trunk was met with silence.
+    Stranger {
+        remote: SocketAddr,
+    },
+    Malformed {
+        remote: SocketAddr,
+        field: &'static str,
+        problem: &'static str,
+    },
+    /// We told a public peer a private address: it will hear nothing and we shall hear nothing.
+    PrivateAddress {
+        trunk: String,
+        advertised: IpAddr,
+        peer: IpAddr,
+    },
+}
+
+/// The milestones of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Trunk, agent and codec are chosen; the phone rings.
+    Routed,
+    /// The agent could not be reached; its fallback is tried.
+    AgentReplaced,
+    AgentReady,
+    /// The 200 was sent.
+    Answered,
+    /// The ACK came.
+    Established,
+    /// The agent's first sound left for the caller.
+    FirstAudio,
+    Ended,
+}
+
+/// Why a request was not taken: one source for the status line, the `Warning`, the log event and
+/// the counter.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub status: u16,
+    /// From a fixed set, for the counter.
+    pub label: &'static str,
+    /// A sentence for a person; nothing of what the peer sent is in it.
+    pub text: String,
+    pub trunk: Option<String>,
+    /// The field of the trunk or pool that failed to match.
+    pub field: Option<String>,
+    pub remote: Option<SocketAddr>,
+    /// The warn-code (RFC 3261 §20.43).
+    warning: u16,
+    retry_after: Option<Duration>,
+    headers: Vec<(HeaderName, String)>,
+}
+
+impl Refusal {
+    fn new(status: u16, label: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            label,
+            text: text.into(),
+            trunk: None,
+            field: None,
+            remote: None,
+            warning: 399,
+            retry_after: None,
+            headers: Vec::new(),
+        }
+    }
+
+    fn trunk(mut self, name: &str) -> Self {
+        self.trunk = Some(name.to_owned());
+        self
+    }
+
+    fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    fn of(mut self, remote: SocketAddr) -> Self {
+        self.remote = Some(remote);
+        self
+    }
+
+    fn warning(mut self, code: u16) -> Self {
+        self.warning = code;
+        self
+    }
+
+    fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    fn header(mut self, name: HeaderName, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}

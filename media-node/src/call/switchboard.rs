@@ -1,0 +1,904 @@
+//! Everything that signalling decides, in one machine without I/O: who may speak, which trunk and
+//! agent a call gets, and which call a message belongs to.
+//!
+//! ```text
+//! bytes ─▶ sip::Message ─▶ sip::Transactions ─┬─ in a dialog ──▶ Session
+//!                                             └─ new: source or digest ─▶ route ─▶ limits ─▶ offer
+//!                                                              └ refused: status, Warning, event
+//! ```
+//!
+//! One task owns the switchboard and does what [`Switchboard::poll_output`] says.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use super::cause::Cause;
+use super::limits::{Limits, TrunkLimits};
+use super::media::{Event, PlayoutBudget};
+use super::ports::PortPool;
+use super::record::{CallView, Masking};
+use super::session::{ALLOW, Beginning, Context, Session, policy};
+use super::strangers::Strangers;
+use super::{CallKey, Output, Refusal};
+use crate::config::resolve::is_public;
+use crate::config::{self, Agent, CalledHeader, Candidates, Config, Fallback, Unrouted, route};
+use crate::random::Random;
+use crate::sdp::{self, SessionDescription};
+use crate::sip::dialog::{Dialog, DialogId};
+use crate::sip::digest::Authenticator;
+use crate::sip::message::warning;
+use crate::sip::transaction::{self, TransactionId, Transactions};
+use crate::sip::{
+    Flow, HeaderName, Message, Method, NameAddr, Request, Response, Scheme, StatusCode, Tag,
+    Transport, Uri, is_keep_alive,
+};
+
+/// How long a digest nonce may be used before the peer is asked to take a new one.
+const NONCE_VALIDITY: Duration = Duration::from_secs(300);
+/// What `Retry-After` says while the node drains or lacks something that will not come back at once.
+const RETRY_LATER: Duration = Duration::from_secs(30);
+/// Speech that waits to be played, over all calls of the pod, in bytes of G.711: an hour.
+const PLAYOUT_BUDGET_LEN_BYTES: usize = 8000 * 3600;
+
+/// What a switchboard needs to begin.
+pub struct Setup {
+    pub config: Arc<Config>,
+    pub advertised: Advertised,
+    /// The pod's slot; call ids and owner tokens begin with it.
+    pub slot: Option<u16>,
+    /// RTP and RTCP ports of this process, both ends included.
+    pub rtp_ports: (u16, u16),
+    pub random: Box<dyn Random>,
+    pub transaction_random: Box<dyn Random>,
+    /// Under which digest nonces are made; shared by the pods of a pool.
+    pub pool_key: Vec<u8>,
+    /// One moment on both clocks: from it every wall time in a record is reckoned.
+    pub epoch: (Instant, SystemTime),
+}
+
+/// The addresses that SDP, Contact and Via say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advertised {
+    pub public: Vec<IpAddr>,
+    /// Said to peers within `exposure.address.private.networks`.
+    pub private: Vec<IpAddr>,
+}
+
+/// See the module.
+pub struct Switchboard {
+    config: Arc<Config>,
+    advertised: Advertised,
+    slot: Option<u16>,
+    transactions: Transactions,
+    sessions: HashMap<CallKey, Session>,
+    dialogs: HashMap<DialogId, CallKey>,
+    invites: HashMap<TransactionId, CallKey>,
+    ids: HashMap<String, CallKey>,
+    next_key: u64,
+    limits: Limits,
+    ports: PortPool,
+    strangers: Strangers,
+    authenticator: Authenticator,
+    random: Box<dyn Random>,
+    playout_budget: Arc<PlayoutBudget>,
+    masking: Masking,
+    epoch: (Instant, SystemTime),
+    draining: Option<Instant>,
+    accepted: u64,
+    refused: u64,
+    out: VecDeque<Output>,
+}
+
+/// Numbers for `/v1/status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Answered calls.
+    pub active: u32,
+    /// Calls that ring.
+    pub setup: u32,
+    pub capacity: u32,
+    pub accepted: u64,
+    pub refused: u64,
+    pub draining: bool,
+    pub trunks: Vec<(String, u32)>,
+    pub agents: Vec<(String, u32)>,
+}
+
+impl Switchboard {
+    pub fn new(setup: Setup) -> Self {
+        let mut random = setup.random;
+        let mut salt = vec![0; 32];
+        random.fill(&mut salt);
+        let realm = "trunkline";
+        Self {
+            masking: Masking::new(setup.config.pool.records.numbers, salt),
+            config: setup.config,
+            advertised: setup.advertised,
+            slot: setup.slot,
+            transactions: Transactions::new(
+                setup.transaction_random,
+                transaction::Limits::default(),
+            ),
+            sessions: HashMap::new(),
+            dialogs: HashMap::new(),
+            invites: HashMap::new(),
+            ids: HashMap::new(),
+            next_key: 0,
+            limits: Limits::default(),
+            ports: PortPool::new(setup.rtp_ports.0..=setup.rtp_ports.1),
+            strangers: Strangers::default(),
+            authenticator: Authenticator::new(realm, &setup.pool_key, NONCE_VALIDITY),
+            random,
+            playout_budget: Arc::new(PlayoutBudget::new(PLAYOUT_BUDGET_LEN_BYTES)),
+            epoch: setup.epoch,
+            draining: None,
+            accepted: 0,
+            refused: 0,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Whether an address may open a connection at all; asked before a TLS handshake is paid for.
+    pub fn may_connect(config: &Config, address: IpAddr, transport: Transport) -> bool {
+        let transport = of_config(transport);
+        let found = config.candidates_by_source(address, transport);
+        !found.trunks.is_empty()
+            || !found.wrong_transport.is_empty()
+            || config.challenges_strangers(transport)
+    }
+
+    /// One datagram, or one framed message of a stream.
+    pub fn handle_bytes(&mut self, now: Instant, flow: Flow, bytes: &Bytes) {
+        if is_keep_alive(bytes) {
+            return;
+        }
+        let known = self.is_known(&flow);
+        match Message::parse(bytes) {
+            Ok(message) if known => self.transactions.handle_message(now, flow, message),
+            Ok(message) => self.transactions.handle_stranger_message(now, flow, message),
+            Err(malformed) => {
+                self.out.push_back(Output::Malformed {
+                    remote: flow.remote,
+                    field: malformed.field,
+                    problem: malformed.problem,
+                });
+                if known {
+                    self.transactions.handle_malformed(flow, malformed);
+                }
+            }
+        }
+        self.drain_transactions(now);
+    }
+
+    /// A connection is gone, or a datagram could not be sent.
+    pub fn handle_transport_error(&mut self, now: Instant, flow: Flow) {
+        self.transactions.handle_transport_error(now, flow);
+        self.drain_transactions(now);
+    }
+
+    /// New configuration meets new calls; live ones keep what they began with.
+    pub fn handle_config(&mut self, config: Arc<Config>) {
+        self.limits.retain(
+            |trunk| config.trunks.iter().any(|it| it.name == trunk),
+            |agent| config.agents.contains_key(agent),
+        );
+        self.masking.set_policy(config.pool.records.numbers);
+        self.config = config;
+    }
+
+    pub fn handle_advertised(&mut self, advertised: Advertised) {
+        self.advertised = advertised;
+    }
+
+    pub fn handle_media(&mut self, now: Instant, call: CallKey, event: Event) {
+        self.with_session(now, call, |session, cx| session.handle_media(cx, event));
+        self.drain_transactions(now);
+    }
+
+    /// The port pair of the last [`Output::Open`] for this call could not be bound.
+    pub fn handle_port_taken(&mut self, now: Instant, call: CallKey) {
+        self.with_session(now, call, Session::handle_port_taken);
+        self.drain_transactions(now);
+    }
+
+    /// No shard has room for the media of this call.
+    pub fn handle_no_media(&mut self, now: Instant, call: CallKey, why: &str) {
+        self.with_session(now, call, |session, cx| session.handle_no_media(cx, why));
+        self.drain_transactions(now);
+    }
+
+    /// The media of a call did not take a command: it is stuck, and the call with it.
+    pub fn handle_media_stuck(&mut self, now: Instant, call: CallKey) {
+        self.with_session(now, call, |session, cx| {
+            session.end(cx, Cause::Internal("the media of this call does not respond".into()));
+        });
+        self.drain_transactions(now);
+    }
+
+    /// Hangs up. `false` when there is no such call, or it is ending already.
+    pub fn hang_up(&mut self, now: Instant, id: &str) -> bool {
+        let Some(&call) = self.ids.get(id) else { return false };
+        let live = self.with_session(now, call, |session, cx| {
+            let live = !session.is_ending();
+            session.end(cx, Cause::Operator);
+            live
+        });
+        self.drain_transactions(now);
+        live.unwrap_or(false)
+    }
+
+    /// Takes no new call from now on; those that are up may go on until `deadline`.
+    pub fn drain(&mut self, deadline: Instant) {
+        self.draining = Some(deadline);
+    }
+
+    /// Ends the drain: the node takes calls again.
+    pub fn undrain(&mut self) {
+        self.draining = None;
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// No call is left, not even one that is ending.
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    pub fn load(&self) -> Load {
+        let active = self.sessions.values().filter(|session| session.is_active()).count() as u32;
+        let setup = self
+            .sessions
+            .values()
+            .filter(|session| !session.is_active() && !session.is_ending())
+            .count() as u32;
+        Load {
+            active,
+            setup,
+            capacity: self.config.pool.calls_per_pod.min(self.ports.total() as u32),
+            accepted: self.accepted,
+            refused: self.refused,
+            draining: self.is_draining(),
+            trunks: self
+                .config
+                .trunks
+                .iter()
+                .map(|trunk| (trunk.name.clone(), self.limits.trunk_calls(&trunk.name)))
+                .collect(),
+            agents: self
+                .config
+                .agents
+                .keys()
+                .map(|name| (name.clone(), self.limits.agent_calls(name)))
+                .collect(),
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.transactions.handle_timeout(now);
+        let due: Vec<CallKey> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.poll_timeout().is_some_and(|at| at <= now))
+            .map(|(key, _)| *key)
+            .collect();
+        for call in due {
+            self.with_session(now, call, Session::handle_timeout);
+        }
+        if self.draining.is_some_and(|deadline| deadline <= now) {
+            let live: Vec<CallKey> = self
+                .sessions
+                .iter()
+                .filter(|(_, session)| !session.is_ending())
+                .map(|(key, _)| *key)
+                .collect();
+            for call in live {
+                self.with_session(now, call, |session, cx| session.end(cx, Cause::Drained));
+            }
+        }
+        self.drain_transactions(now);
+    }
+
+    /// `None` when only input can move anything.
+    // A pod holds hundreds of calls and most have no timer, so asking each costs less than keeping
+    // an index true through every change of state.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let sessions = self.sessions.values().filter_map(Session::poll_timeout).min();
+        let drain =
+            self.draining.filter(|_| self.sessions.values().any(|session| !session.is_ending()));
+        [self.transactions.poll_timeout(), sessions, drain].into_iter().flatten().min()
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// A peer whose address a trunk names, whatever transport it came over.
+    fn is_known(&self, flow: &Flow) -> bool {
+        let found = self.config.candidates_by_source(flow.remote.ip(), of_config(flow.transport));
+        !found.trunks.is_empty() || !found.wrong_transport.is_empty()
+    }
+
+    fn drain_transactions(&mut self, now: Instant) {
+        while let Some(output) = self.transactions.poll_output() {
+            match output {
+                transaction::Output::Transmit { flow, bytes } => {
+                    self.out.push_back(Output::Transmit { flow, bytes });
+                }
+                transaction::Output::Request { id, flow, request } => {
+                    self.handle_request(now, id, flow, request);
+                }
+                transaction::Output::Cancel { id, .. } => {
+                    if let Some(&call) = self.invites.get(&id) {
+                        self.with_session(now, call, Session::handle_cancel);
+                    }
+                }
+                transaction::Output::Ack { flow, request } => {
+                    let dialog = DialogId::of_request(&request);
+                    if let Some(&call) = dialog.and_then(|dialog| self.dialogs.get(&dialog)) {
+                        self.with_session(now, call, |session, cx| {
+                            session.handle_ack(cx, flow, &request);
+                        });
+                    }
+                }
+                // The BYE is the only request of ours, and the call has ended whatever the answer.
+                transaction::Output::Response { .. } | transaction::Output::Failed { .. } => {}
+            }
+        }
+    }
+
+    /// Runs one input through a session, and forgets the session once it is over. What the session
+    /// told the transactions is for [`Self::drain_transactions`], which every input ends with.
+    fn with_session<T>(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        input: impl FnOnce(&mut Session, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let mut session = self.sessions.remove(&call)?;
+        let result = input(&mut session, &mut self.context(now));
+        if session.is_over() {
+            self.dialogs.remove(session.dialog().id());
+            self.ids.remove(&session.id);
+            self.invites.remove(&session.invite);
+        } else {
+            self.sessions.insert(call, session);
+        }
+        Some(result)
+    }
+
+    fn context(&mut self, now: Instant) -> Context<'_> {
+        Context {
+            now,
+            transactions: &mut self.transactions,
+            limits: &mut self.limits,
+            ports: &mut self.ports,
+            random: &mut *self.random,
+            playout_budget: &self.playout_budget,
+            masking: &self.masking,
+            epoch: self.epoch,
+            out: &mut self.out,
+        }
+    }
+
+    fn handle_request(&mut self, now: Instant, id: TransactionId, flow: Flow, request: Request) {
+        let in_dialog = request.headers.to().is_ok_and(|to| to.tag().is_some());
+        if in_dialog {
+            let dialog = DialogId::of_request(&request);
+            match dialog.and_then(|dialog| self.dialogs.get(&dialog)).copied() {
+                Some(call) => {
+                    self.with_session(now, call, |session, cx| {
+                        session.handle_request(cx, id, flow, &request);
+                    });
+                }
+                None if self.is_known(&flow) => {
+                    let response =
+                        Response::to_request(&request, StatusCode::CALL_DOES_NOT_EXIST, None);
+                    self.transactions.respond(now, id, response);
+                }
+                None => self.transactions.forget(id),
+            }
+            return;
+        }
+        let Some(candidates) = self.authenticate(now, id, &flow, &request) else { return };
+        match request.method {
+            Method::Invite => {
+                let trying = Response::to_request(&request, StatusCode::TRYING, None);
+                self.transactions.respond(now, id, trying);
+                let result = self.invite(now, id, flow, &request, &candidates);
+                if let Err(refusal) = result {
+                    self.refuse(now, id, &flow, &request, *refusal);
+                }
+            }
+            Method::Options => self.answer_options(now, id, &request),
+            _ => {
+                let status = match request.method {
+                    Method::Other(_) => StatusCode::NOT_IMPLEMENTED,
+                    _ => StatusCode::METHOD_NOT_ALLOWED,
+                };
+                let mut response = self.tagged(&request, status);
+                response.headers.push(HeaderName::Allow, ALLOW);
+                self.transactions.respond(now, id, response);
+            }
+        }
+    }
+
+    /// Who is this? `None` when the request has been answered, or dropped in silence.
+    fn authenticate(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        flow: &Flow,
+        request: &Request,
+    ) -> Option<Candidates> {
+        let transport = of_config(flow.transport);
+        let address = flow.remote.ip();
+        let found = self.config.candidates_by_source(address, transport);
+        let stranger = found.trunks.is_empty() && found.wrong_transport.is_empty();
+        if stranger {
+            let challenges = self.config.challenges_strangers(transport);
+            if !challenges || !self.strangers.may_try(now, address) {
+                self.out.push_back(Output::Stranger { remote: flow.remote });
+                self.transactions.forget(id);
+                return None;
+            }
+        } else if found.trunks.iter().all(|candidate| !candidate.needs_digest) {
+            return Some(found);
+        }
+        let credentials =
+            match self.authenticator.find(request.headers.values(&HeaderName::Authorization)) {
+                Ok(Some(credentials)) => credentials,
+                // A known source without credentials may still match a trunk that wants none.
+                Ok(None) if !stranger => return Some(found),
+                Ok(None) => {
+                    self.strangers.failed(now, address);
+                    self.challenge(now, id, request, stranger, false);
+                    return None;
+                }
+                Err(malformed) => {
+                    self.strangers.failed(now, address);
+                    let reason = format!("Bad Request (Authorization: {})", malformed.problem);
+                    self.refuse(
+                        now,
+                        id,
+                        flow,
+                        request,
+                        Refusal::new(400, "malformed_authorization", reason),
+                    );
+                    return None;
+                }
+            };
+        let config = self.config.clone();
+        let verified = self.authenticator.verify(
+            self.unix_secs(now),
+            request.method.as_str(),
+            &request.uri,
+            &credentials,
+            |username| config.password(username).map(|password| password.expose().to_vec()),
+        );
+        match verified {
+            Ok(username) => {
+                self.strangers.succeeded(address);
+                Some(config.by_username(username, address, transport))
+            }
+            Err(rejected) => {
+                if !rejected.stale() {
+                    self.strangers.failed(now, address);
+                    self.out.push_back(Output::Refused(
+                        Refusal::new(401, rejected.label(), "digest credentials do not match")
+                            .field("spec.inbound.authSecretRef")
+                            .of(flow.remote),
+                    ));
+                }
+                self.challenge(now, id, request, stranger, rejected.stale());
+                None
+            }
+        }
+    }
+
+    fn challenge(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        request: &Request,
+        stranger: bool,
+        stale: bool,
+    ) {
+        let mut response = self.tagged(request, StatusCode::UNAUTHORIZED);
+        let values = self.authenticator.challenge(self.unix_secs(now), stale, &mut *self.random);
+        for value in values {
+            response.headers.push(HeaderName::WwwAuthenticate, value);
+        }
+        if stranger {
+            self.transactions.respond_statelessly(id, response);
+        } else {
+            self.transactions.respond(now, id, response);
+        }
+    }
+
+    fn answer_options(&mut self, now: Instant, id: TransactionId, request: &Request) {
+        let mut response = if self.is_draining() {
+            let mut response = self.tagged(request, StatusCode::SERVICE_UNAVAILABLE);
+            let wait = RETRY_LATER.as_secs().to_string();
+            response.headers.push(HeaderName::RetryAfter, wait);
+            response
+        } else {
+            self.tagged(request, StatusCode::OK)
+        };
+        response.headers.push(HeaderName::Allow, ALLOW);
+        response.headers.push(HeaderName::Accept, "application/sdp");
+        self.transactions.respond(now, id, response);
+    }
+
+    /// A new call, or the reason why not.
+    fn invite(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        flow: Flow,
+        request: &Request,
+        candidates: &Candidates,
+    ) -> Result<(), Box<Refusal>> {
+        understood(request)?;
+        if self.is_draining() {
+            return Err(Refusal::new(503, "draining", "this node is shutting down")
+                .retry_after(RETRY_LATER)
+                .into());
+        }
+        let came = of_config(flow.transport);
+        let choice = route::choose(candidates, came, |header| called_user(request, header))
+            .map_err(|unrouted| Refusal::from(&unrouted))?;
+        let trunk = choice.trunk.clone();
+        if choice.needs_digest {
+            return Err(Refusal::new(401, "digest_required", "this trunk wants credentials")
+                .trunk(&trunk.name)
+                .field("spec.inbound.authSecretRef")
+                .into());
+        }
+        let contact_address = self.toward(flow.remote.ip()).ok_or_else(no_address)?;
+        let offer = read_offer(request).map_err(|refusal| refusal.trunk(&trunk.name))?;
+        let agreed = sdp::negotiate(&offer, &policy(&trunk), &mut *self.random).map_err(|it| {
+            Refusal::new(it.status(), it.label(), &it.text)
+                .trunk(&trunk.name)
+                .field(it.reason.field().unwrap_or("spec.media"))
+                .warning(it.warning)
+        })?;
+        let local_address = self.toward(agreed.remote_rtp.ip()).ok_or_else(no_address)?;
+
+        let limits = TrunkLimits {
+            concurrent_calls: trunk.limits.concurrent_calls,
+            calls_per_second: trunk.limits.calls_per_second,
+        };
+        let pod_limit = self.config.pool.calls_per_pod;
+        self.limits.admit(now, pod_limit, &trunk.name, limits).map_err(|reached| {
+            Refusal::new(503, "limit", &reached.text)
+                .trunk(&trunk.name)
+                .field(reached.field)
+                .retry_after(reached.retry_after)
+        })?;
+        let placed = self.place(now, &choice);
+        let (agent, ports) = match placed {
+            Ok(placed) => placed,
+            Err(refusal) => {
+                self.limits.release(&trunk.name);
+                return Err(refusal.trunk(&trunk.name).into());
+            }
+        };
+
+        let key = CallKey(self.next_key);
+        self.next_key += 1;
+        let token = self.owner_token();
+        let sent_by = self.sent_by(contact_address, flow.transport);
+        let contact = contact(&token, &sent_by, &flow, request);
+        let tag = Tag::new(&self.random.token(12)).expect("a token is a tag");
+        let dialog = match Dialog::uas(request, tag, contact) {
+            Ok(dialog) => dialog,
+            Err(malformed) => {
+                self.limits.release(&trunk.name);
+                self.limits.release_agent(&agent.name);
+                self.ports.release(now, ports);
+                return Err(Refusal::new(400, "malformed", malformed.reason()).into());
+            }
+        };
+        if !is_public(local_address) && is_public(agreed.remote_rtp.ip()) {
+            self.out.push_back(Output::PrivateAddress {
+                trunk: trunk.name.clone(),
+                advertised: local_address,
+                peer: agreed.remote_rtp.ip(),
+            });
+        }
+        let call_id = self.call_id(now);
+        let beginning = Beginning {
+            key,
+            id: call_id.clone(),
+            flow,
+            invite: (id, request.clone()),
+            dialog,
+            config: self.config.clone(),
+            trunk,
+            agent,
+            offer,
+            agreed,
+            ports,
+            local_address,
+            sent_by,
+            from: caller(request),
+            to: choice.called.clone(),
+        };
+        self.accepted += 1;
+        let session = Session::begin(beginning, &mut self.context(now));
+        self.dialogs.insert(session.dialog().id().clone(), key);
+        self.invites.insert(id, key);
+        self.ids.insert(call_id, key);
+        self.sessions.insert(key, session);
+        Ok(())
+    }
+
+    /// An agent with room for the call, and a port pair.
+    fn place(
+        &mut self,
+        now: Instant,
+        choice: &config::Choice,
+    ) -> Result<(Arc<Agent>, super::PortPair), Refusal> {
+        let route = choice.route();
+        let has_room = |name: &str| {
+            self.config.agents.get(name).is_some_and(|agent| {
+                agent.concurrent_calls.is_none_or(|limit| self.limits.agent_calls(name) < limit)
+            })
+        };
+        let random = self.random.u32();
+        let picked = route.pick(random, has_room).map(str::to_owned).or_else(|| {
+            // Every agent of the route is full: where the first choice falls back to.
+            let mut name = route.pick(random, |_| true)?.to_owned();
+            let mut seen = HashSet::new();
+            while seen.insert(name.clone()) {
+                match &self.config.agents.get(&name)?.fallback {
+                    Some(Fallback::Agent(next)) => name.clone_from(next),
+                    _ => return None,
+                }
+                if has_room(&name) {
+                    return Some(name);
+                }
+            }
+            None
+        });
+        let field = || format!("spec.routes[{}]", route.index);
+        let agent =
+            picked.and_then(|name| self.config.agents.get(&name).cloned()).ok_or_else(|| {
+                Refusal::new(503, "agent_limit", "every agent of this route carries its calls")
+                    .field(field())
+                    .retry_after(Duration::from_secs(5))
+            })?;
+        let ports = self.ports.allocate(now).ok_or_else(|| {
+            Refusal::new(503, "no_rtp_port", "no RTP port is free")
+                .field("spec.exposure.media.portRange")
+                .retry_after(Duration::from_secs(5))
+        })?;
+        if self.limits.admit_agent(&agent.name, agent.concurrent_calls).is_err() {
+            unreachable!("room was seen two statements above, and nobody else runs");
+        }
+        Ok((agent, ports))
+    }
+
+    fn refuse(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        flow: &Flow,
+        request: &Request,
+        refusal: Refusal,
+    ) {
+        if refusal.status == 401 {
+            return self.challenge(now, id, request, false, false);
+        }
+        self.refused += 1;
+        let status = StatusCode::new(refusal.status).unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
+        let mut response = self.tagged(request, status);
+        response.reason.clone_from(&refusal.text);
+        if let Some(wait) = refusal.retry_after {
+            // Whole seconds, never zero.
+            let seconds = wait.as_secs_f64().ceil().max(1.0);
+            response.headers.push(HeaderName::RetryAfter, format!("{seconds}"));
+        }
+        for (name, value) in &refusal.headers {
+            response.headers.push(name.clone(), value.clone());
+        }
+        let agent = self.toward(flow.remote.ip()).map_or_else(
+            || "trunkline".to_owned(),
+            |address| self.sent_by(address, flow.transport),
+        );
+        let text = warning(refusal.warning, &agent, &refusal.text);
+        response.headers.push(HeaderName::Warning, text);
+        self.transactions.respond(now, id, response);
+        self.out.push_back(Output::Refused(refusal.of(flow.remote)));
+    }
+
+    fn tagged(&mut self, request: &Request, status: StatusCode) -> Response {
+        let mut response = Response::to_request(request, status, None);
+        response.headers.add_to_tag(&self.random.token(12));
+        response
+    }
+
+    fn toward(&self, peer: IpAddr) -> Option<IpAddr> {
+        let Advertised { public, private } = &self.advertised;
+        self.config.pool.address.toward(peer, public, private)
+    }
+
+    fn sent_by(&self, address: IpAddr, transport: Transport) -> String {
+        let ports = &self.config.pool.sip;
+        let port = match transport {
+            Transport::Udp => ports.udp,
+            Transport::Tcp => ports.tcp,
+            Transport::Tls => ports.tls,
+        };
+        match (address, port) {
+            (IpAddr::V6(address), Some(port)) => format!("[{address}]:{port}"),
+            (IpAddr::V6(address), None) => format!("[{address}]"),
+            (address, Some(port)) => format!("{address}:{port}"),
+            (address, None) => address.to_string(),
+        }
+    }
+
+    /// The user part of our Contact: whose call it is, opaque to everybody else.
+    fn owner_token(&mut self) -> String {
+        let token = self.random.token(16);
+        match self.slot {
+            Some(slot) => format!("{slot}-{token}"),
+            None => token,
+        }
+    }
+
+    /// A ULID: 48 bits of wall time, 80 of chance, in Crockford's base 32.
+    fn call_id(&mut self, now: Instant) -> String {
+        const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let mut chance = [0; 16];
+        self.random.fill(&mut chance);
+        let millis = u128::from(self.unix_millis(now));
+        let value = (millis << 80) | (u128::from_be_bytes(chance) >> 48);
+        let ulid: String = (0..26)
+            .rev()
+            .map(|at| char::from(ALPHABET[(value >> (5 * at)) as usize & 31]))
+            .collect();
+        match self.slot {
+            Some(slot) => format!("{slot}-{ulid}"),
+            None => ulid,
+        }
+    }
+
+    fn unix_millis(&self, now: Instant) -> u64 {
+        let wall = self.epoch.1 + now.saturating_duration_since(self.epoch.0);
+        wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+
+    fn unix_secs(&self, now: Instant) -> u64 {
+        self.unix_millis(now) / 1000
+    }
+
+    /// A live call as the admin API shows it.
+    pub fn view(&self, id: &str) -> Option<CallView> {
+        let session = self.sessions.get(self.ids.get(id)?)?;
+        Some(session.view(&self.masking, self.epoch))
+    }
+}
+
+/// Is this an INVITE we can take at all (RFC 3261 §8.2)?
+fn understood(request: &Request) -> Result<(), Refusal> {
+    if !matches!(request.uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) {
+        return Err(Refusal::new(416, "uri_scheme", "sip, sips and tel are understood"));
+    }
+    request.check().map_err(|it| Refusal::new(it.status.as_u16(), "malformed", it.reason()))?;
+    if matches!(request.headers.max_forwards(), Ok(Some(0))) {
+        return Err(Refusal::new(483, "too_many_hops", "Max-Forwards is 0"));
+    }
+    match request.headers.tokens(&HeaderName::Require) {
+        Ok(required) if !required.is_empty() => {
+            let list = required.join(", ");
+            Err(Refusal::new(420, "bad_extension", "an extension is required that we lack")
+                .header(HeaderName::Unsupported, list))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_offer(request: &Request) -> Result<SessionDescription, Refusal> {
+    if request.body.is_empty() {
+        return Err(Refusal::new(
+            488,
+            "no_offer",
+            "an INVITE without an offer is not supported yet",
+        ));
+    }
+    let is_sdp = match request.headers.content_type() {
+        Ok(Some(kind)) => kind.is("application", "sdp"),
+        // RFC 3261 §20.15 wants it beside a body; who forgets it means SDP.
+        Ok(None) => true,
+        Err(malformed) => return Err(Refusal::new(400, "malformed", malformed.reason())),
+    };
+    let encoded = request
+        .headers
+        .text(&HeaderName::ContentEncoding)
+        .is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+    if !is_sdp || encoded {
+        return Err(Refusal::new(415, "media_type", "application/sdp is understood")
+            .header(HeaderName::Accept, "application/sdp".into()));
+    }
+    SessionDescription::parse(&request.body).map_err(|malformed| {
+        let text = format!("Bad Request (SDP {}: {})", malformed.field, malformed.problem);
+        Refusal::new(400, "malformed_sdp", text)
+    })
+}
+
+fn no_address() -> Refusal {
+    Refusal::new(503, "no_advertised_address", "this node does not know its own address yet")
+        .field("spec.exposure.address")
+        .retry_after(RETRY_LATER)
+}
+
+impl From<&Unrouted> for Refusal {
+    fn from(unrouted: &Unrouted) -> Self {
+        let status = match unrouted {
+            Unrouted::NoTrunk | Unrouted::WrongTransport { .. } => 403,
+            Unrouted::NoRoute { .. } => 404,
+        };
+        let refusal =
+            Self::new(status, unrouted.label(), unrouted.to_string()).field(unrouted.field());
+        match unrouted.trunk() {
+            Some(trunk) => refusal.trunk(trunk),
+            None => refusal,
+        }
+    }
+}
+
+/// The number that was called, from the header the trunk goes by.
+fn called_user(request: &Request, header: CalledHeader) -> Option<String> {
+    match header {
+        CalledHeader::RequestUri => user(&request.uri),
+        CalledHeader::To => user(&request.headers.to().ok()?.uri),
+        CalledHeader::PCalledPartyId => {
+            let name = HeaderName::PCalledPartyId;
+            user(&request.headers.addresses(&name).ok()?.first()?.uri)
+        }
+    }
+}
+
+fn user(uri: &Uri) -> Option<String> {
+    uri.user_text().map(std::borrow::Cow::into_owned)
+}
+
+/// The caller's number: what a trusted peer asserts, else what it says (RFC 3325 §9.1).
+fn caller(request: &Request) -> String {
+    let asserted = ["P-Asserted-Identity", "Remote-Party-ID"].into_iter().find_map(|name| {
+        let name = HeaderName::new(name)?;
+        user(&request.headers.addresses(&name).ok()?.first()?.uri)
+    });
+    asserted
+        .or_else(|| user(&request.headers.from().ok()?.uri))
+        .unwrap_or_else(|| "anonymous".to_owned())
+}
+
+/// Where in-dialog requests find us. A `sips` request is answered with a `sips` Contact (RFC 3261
+/// §12.1.1).
+fn contact(token: &str, sent_by: &str, flow: &Flow, request: &Request) -> NameAddr {
+    let secure = request.uri.scheme == Scheme::Sips;
+    let transport = match flow.transport {
+        Transport::Udp => "",
+        Transport::Tcp => ";transport=tcp",
+        Transport::Tls => ";transport=tls",
+    };
+    let scheme = if secure { "sips" } else { "sip" };
+    let text = format!("{scheme}:{token}@{sent_by}{transport}");
+    NameAddr::new(Uri::parse(text.as_bytes()).expect("made of a token and an address"))
+}
+
+fn of_config(transport: Transport) -> config::Transport {
+    match transport {
+        Transport::Udp => config::Transport::Udp,
+        Transport::Tcp => config::Transport::Tcp,
+        Transport::Tls => config::Transport::Tls,
+    }
+}

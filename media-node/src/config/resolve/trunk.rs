@@ -1,0 +1,157 @@
+//! A Trunk, effective and with its secrets, as the call machines use it.
+
+use trunkline_crds::effective::{Contradiction, Effective, Origin};
+use trunkline_crds::trunk::{self as api, TrunkSpec};
+
+use super::references::References;
+use super::{Fault, count, networks, seconds};
+use crate::config::{
+    CalledHeader, CalledNumber, Credentials, Dtmf, Encryption, IdleAudio, Inbound, NumberPattern,
+    Pool, Route, Transport, Trunk, TrunkLimits,
+};
+use crate::media::Codec;
+
+pub(super) fn resolve(
+    namespace: &str,
+    name: &str,
+    created: Option<String>,
+    spec: &TrunkSpec,
+    pool: &Pool,
+    references: &References<'_>,
+) -> Result<Trunk, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let effective = Effective::of(spec);
+    let faults_of = |it: &Contradiction| Fault::new(&it.field, &it.message);
+    faults.extend(effective.contradictions.iter().map(faults_of));
+
+    let transport = match effective.transport {
+        api::Transport::Tls => Transport::Tls,
+        api::Transport::Tcp => Transport::Tcp,
+        api::Transport::Udp => Transport::Udp,
+    };
+    let (open, port_field) = match transport {
+        Transport::Udp => (pool.sip.udp.is_some(), "udp"),
+        Transport::Tcp => (pool.sip.tcp.is_some(), "tcp"),
+        Transport::Tls => (pool.sip.tls.is_some(), "tls"),
+    };
+    if !open {
+        let message = format!(
+            "MediaPool {} has {transport} turned off: write a port for exposure.sip.{port_field}, or \
+             another transport",
+            pool.name
+        );
+        faults.push(Fault::new("spec.transport", &message));
+    }
+    // A preset may list codecs of later releases; the ones we speak are what it offers today.
+    let codecs: Vec<_> = effective
+        .codecs
+        .iter()
+        .filter_map(|codec| match codec {
+            api::Codec::Pcmu => Some(Codec::Pcmu),
+            api::Codec::Pcma => Some(Codec::Pcma),
+            api::Codec::G722 | api::Codec::Opus => None,
+        })
+        .collect();
+    if codecs.is_empty() {
+        let message = "no codec of this trunk is spoken yet: write codecs: [PCMU, PCMA]";
+        faults.push(Fault::new("spec.media.codecs", message));
+    }
+    let dtmf = match effective.dtmf {
+        api::Dtmf::Rfc4733 => Dtmf::Rfc4733,
+        // Written ones are refused before; a preset's wish for what is to come falls back to Auto.
+        api::Dtmf::Auto | api::Dtmf::Info | api::Dtmf::InBand => Dtmf::Auto,
+    };
+    let inbound = spec
+        .inbound
+        .as_ref()
+        .and_then(|it| inbound(namespace, it, &effective, references, &mut faults));
+    let trunk = Trunk {
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        created,
+        preset: effective.preset.as_str(),
+        filled: effective
+            .origins
+            .iter()
+            .filter(|(_, origin)| **origin == Origin::Preset)
+            .map(|(field, _)| *field)
+            .collect(),
+        transport,
+        encryption: match effective.encryption {
+            api::Encryption::Required => Encryption::Required,
+            api::Encryption::Preferred => Encryption::Preferred,
+            api::Encryption::Disabled => Encryption::Disabled,
+        },
+        codecs,
+        packet_time_ms: u8::try_from(effective.packet_time_ms).unwrap_or(20),
+        dtmf,
+        inactivity: seconds(effective.inactivity_seconds),
+        idle_audio: match effective.idle_audio {
+            api::IdleAudio::ComfortNoise => IdleAudio::ComfortNoise,
+            api::IdleAudio::Silence => IdleAudio::Silence,
+            api::IdleAudio::None => IdleAudio::None,
+        },
+        inbound,
+        limits: TrunkLimits {
+            concurrent_calls: effective.concurrent_calls.map(count),
+            calls_per_second: effective.calls_per_second.map(count),
+            call_duration: seconds(effective.call_duration_seconds),
+        },
+        routes: spec.routes.iter().enumerate().map(|(index, it)| route(index, it)).collect(),
+    };
+    if faults.is_empty() { Ok(trunk) } else { Err(faults) }
+}
+
+fn inbound(
+    namespace: &str,
+    written: &api::Inbound,
+    effective: &Effective,
+    references: &References<'_>,
+    faults: &mut Vec<Fault>,
+) -> Option<Inbound> {
+    let sources =
+        networks(effective.sources.iter().map(|it| &it.0), "spec.inbound.sources", faults);
+    let credentials = written.auth_secret_ref.as_ref().and_then(|it| {
+        let field = "spec.inbound.authSecretRef";
+        let mut line = |key: &str| {
+            references.line(namespace, &it.name, key, field).map_err(|f| faults.push(f)).ok()
+        };
+        let username = line("username");
+        // A Secret that is not there is named once.
+        let password = username.is_some().then(|| line("password")).flatten();
+        let (username, password) = (username?, password?);
+        Some(Credentials { username: username.expose_text()?.to_owned(), password })
+    });
+    if sources.is_empty() && credentials.is_none() && faults.is_empty() {
+        let message = "this trunk would know nobody: write sources or authSecretRef";
+        faults.push(Fault::new("spec.inbound", message));
+    }
+    let called_number = CalledNumber {
+        header: match effective.called_header {
+            api::CalledNumberHeader::RequestUri => CalledHeader::RequestUri,
+            api::CalledNumberHeader::To => CalledHeader::To,
+            api::CalledNumberHeader::PCalledPartyId => CalledHeader::PCalledPartyId,
+        },
+        country_code: effective.country_code.clone(),
+        strip_prefix: effective.strip_prefix.clone(),
+    };
+    Some(Inbound { sources, credentials, called_number })
+}
+
+fn route(index: usize, written: &api::Route) -> Route {
+    let agents = match (&written.agent_ref, &written.agents) {
+        (Some(agent), _) => vec![(agent.name.0.clone(), 1)],
+        (None, agents) => agents
+            .iter()
+            .flatten()
+            .filter(|it| it.weight > 0)
+            .map(|it| (it.name.0.clone(), count(it.weight)))
+            .collect(),
+    };
+    Route {
+        name: written.name.0.clone(),
+        index,
+        patterns: written.numbers.iter().flatten().map(|it| NumberPattern::parse(it)).collect(),
+        agents,
+    }
+}

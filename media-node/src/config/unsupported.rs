@@ -1,0 +1,91 @@
+//! What the schema has and this release does not do. An object that asks for it is left out whole,
+//! for half a promise is worse than none.
+
+use trunkline_crds::agent::{AgentSpec, Dialect, Encoding};
+use trunkline_crds::media_pool::{AddressSource, MediaPoolSpec};
+use trunkline_crds::trunk::{Codec, Dtmf, TrunkSpec};
+
+use super::NOT_SUPPORTED;
+use super::resolve::Fault;
+
+fn fault(field: &str, more: &str) -> Fault {
+    Fault { field: field.to_owned(), message: format!("{NOT_SUPPORTED}{field}{more}") }
+}
+
+/// What is written; what a preset fills in is the preset's affair.
+pub(super) fn of_trunk(spec: &TrunkSpec) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if spec.outbound.is_some() {
+        faults.push(fault("spec.outbound", "; this release takes incoming calls only"));
+    }
+    if let Some(inbound) = &spec.inbound
+        && inbound.client_ca_ref.is_some()
+    {
+        let more = "; write sources, authSecretRef or both";
+        faults.push(fault("spec.inbound.clientCARef", more));
+    }
+    if let Some(media) = &spec.media {
+        for (index, codec) in media.codecs.iter().flatten().enumerate() {
+            if matches!(codec, Codec::G722 | Codec::Opus) {
+                let field = format!("spec.media.codecs[{index}]");
+                faults.push(fault(&field, &format!(" ({codec}); write PCMU, PCMA or both")));
+            }
+        }
+        if let Some(dtmf @ (Dtmf::Info | Dtmf::InBand)) = media.dtmf {
+            let more = format!(" ({dtmf}); write Auto or RFC4733");
+            faults.push(fault("spec.media.dtmf", &more));
+        }
+    }
+    faults
+}
+
+pub(super) fn of_agent(spec: &AgentSpec) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let endpoint = &spec.endpoint;
+    if endpoint.sip.is_some() {
+        faults.push(fault("spec.endpoint.sip", "; write webSocket"));
+    }
+    if endpoint.web_rtc.is_some() {
+        faults.push(fault("spec.endpoint.webRTC", "; write webSocket"));
+    }
+    if let Some(socket) = &endpoint.web_socket {
+        if socket.dialect != Dialect::TwilioMediaStreams {
+            let more = format!(" ({}); write TwilioMediaStreams", socket.dialect);
+            faults.push(fault("spec.endpoint.webSocket.dialect", &more));
+        } else if socket.session.as_ref().is_some_and(|session| !session.is_empty()) {
+            let more = "; TwilioMediaStreams has no session, use variables";
+            faults.push(fault("spec.endpoint.webSocket.session", more));
+        }
+    }
+    if let Some(audio) = &spec.audio {
+        if let Some(encoding) = audio.encoding.filter(|it| *it != Encoding::Pcmu) {
+            let more = format!(" ({encoding}); write PCMU");
+            faults.push(fault("spec.audio.encoding", &more));
+        }
+        if let Some(rate) = audio.sample_rate_hertz.filter(|it| *it != 8000) {
+            let more = format!(" ({rate}); write 8000");
+            faults.push(fault("spec.audio.sampleRateHertz", &more));
+        }
+    }
+    if spec.fallback.as_ref().is_some_and(|it| it.transfer_to.is_some()) {
+        faults.push(fault("spec.fallback.transferTo", "; write agentRef or sipStatus"));
+    }
+    if spec.hold_prompt_ref.is_some() {
+        faults.push(fault("spec.holdPromptRef", ""));
+    }
+    faults
+}
+
+/// Replicas, autoscaling, placement, resources, exposure mode and service are the operator's affair
+/// and mean nothing to one node.
+pub(super) fn of_pool(spec: &MediaPoolSpec) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if spec.records.webhook.is_some() {
+        faults.push(fault("spec.records.webhook", "; records go to the log"));
+    }
+    if spec.exposure.address.source == AddressSource::Stun {
+        let more = " (STUN); write Static with the address that carriers are told";
+        faults.push(fault("spec.exposure.address.source", more));
+    }
+    faults
+}

@@ -1,0 +1,110 @@
+//! What happened, to everybody who wants to know: the log, the metrics, the spans, and the calls
+//! that the admin API shows.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tracing::{info, warn};
+
+use crate::admin::Calls;
+use crate::call::{CallView, Phase, Refusal};
+use crate::sip::Flow;
+use crate::telemetry::{CallSpans, Metrics, SipDirection};
+
+pub(crate) struct Journal {
+    calls: Arc<Calls>,
+    metrics: Arc<Metrics>,
+    spans: CallSpans,
+}
+
+impl Journal {
+    pub(crate) fn new(calls: Arc<Calls>, metrics: Arc<Metrics>) -> Self {
+        Self { calls, metrics, spans: CallSpans::new() }
+    }
+
+    pub(crate) fn received(&self, flow: &Flow, bytes: &Bytes) {
+        self.metrics.sip_message(SipDirection::Received, flow.transport.as_str());
+        message("received", flow, bytes);
+    }
+
+    pub(crate) fn sent(&self, flow: &Flow, bytes: &Bytes) {
+        self.metrics.sip_message(SipDirection::Sent, flow.transport.as_str());
+        message("sent", flow, bytes);
+    }
+
+    pub(crate) fn phase(&mut self, phase: Phase, view: CallView) {
+        match phase {
+            Phase::Routed => {
+                self.metrics.call_started();
+                self.spans.begin(&view);
+            }
+            Phase::AgentReplaced => self.spans.agent_replaced(&view),
+            Phase::AgentReady => self.spans.agent_ready(&view.id),
+            Phase::Answered => self.spans.answered(&view.id),
+            Phase::Established => {}
+            Phase::FirstAudio => self.spans.first_audio(&view.id),
+            Phase::Ended => {
+                self.metrics.call_ended(&view);
+                self.spans.end(&view);
+            }
+        }
+        self.calls.put(Instant::now(), view);
+    }
+
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        self.metrics.call_refused(refusal.label);
+        info!(
+            target: "trunkline::call",
+            status = refusal.status,
+            reason = refusal.label,
+            trunk = refusal.trunk,
+            field = refusal.field,
+            remote = refusal.remote.map(tracing::field::display),
+            "call refused: {}", refusal.text
+        );
+    }
+
+    pub(crate) fn stranger(&self, remote: SocketAddr) {
+        self.metrics.stranger();
+        info!(%remote, field = "spec.inbound.sources", "no trunk has this source: not answered");
+    }
+
+    pub(crate) fn malformed(&self, remote: SocketAddr, field: &str, problem: &str) {
+        self.metrics.sip_malformed();
+        info!(%remote, field, problem, "message cannot be read");
+    }
+
+    pub(crate) fn private_address(&self, trunk: &str, advertised: IpAddr, peer: IpAddr) {
+        warn!(
+            trunk, %advertised, %peer,
+            "a private address was told to a public peer: there will be no audio \
+             (MediaPool spec.exposure.address, or --advertise)"
+        );
+    }
+}
+
+/// A message's first line without what it says of people, and its size: enough for a ladder.
+fn message(way: &str, flow: &Flow, bytes: &Bytes) {
+    if !tracing::enabled!(target: "trunkline::sip", tracing::Level::DEBUG) {
+        return;
+    }
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    // A request's second word is an address; a response begins with its version.
+    let shown = match line.strip_prefix(b"SIP/2.0 ") {
+        Some(status) => String::from_utf8_lossy(status).chars().take(80).collect(),
+        None => line
+            .split(|byte| *byte == b' ')
+            .next()
+            .map(|method| String::from_utf8_lossy(method).chars().take(20).collect::<String>())
+            .unwrap_or_default(),
+    };
+    tracing::debug!(
+        target: "trunkline::sip",
+        remote = %flow.remote,
+        transport = flow.transport.as_str(),
+        len_bytes = bytes.len(),
+        "{way} {shown:?}"
+    );
+}

@@ -1,0 +1,11 @@
+//! The impure room: sockets, TLS, clocks, randomness and tasks. Everything else in the node is told
+//! what happened and says what it wants done; here it is done.
+#![expect(clippy::disallowed_methods, reason = "this is where the clock is read and waited for")]
+
+pub(crate) mod agent;
+pub(crate) mod clock;
+pub(crate) mod journal;
+pub(crate) mod shard;
+pub(crate) mod signalling;
+pub(crate) mod sip;
+pub(crate) mod tls;

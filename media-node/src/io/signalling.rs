@@ -1,0 +1,234 @@
+//! The signalling task: it owns the [`Switchboard`], feeds it what the network, the shards, the
+//! configuration and the admin API say, and does what it wants done.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+use tracing::{debug, error, warn};
+
+use super::journal::Journal;
+use super::shard::{MediaEvent, Opening, RtpSockets, Shards};
+use super::sip::{Inbound, SipSockets};
+use super::tls;
+use crate::admin::AdminCommand;
+use crate::call::media::{Command, Event};
+use crate::call::{Advertised, CallKey, Load, Output, Switchboard};
+use crate::config::{Agent, Config};
+
+/// Commands that wait for a call's media; a call that lets so many wait is stuck.
+const COMMANDS: usize = 16;
+
+/// What the rest of the process tells the signalling task.
+pub(crate) enum Control {
+    Config(Arc<Config>),
+    Advertised(Advertised),
+    /// Take no new calls; end what is left at the deadline.
+    Drain {
+        deadline: Instant,
+    },
+    /// The same, and stop when no call is left.
+    Exit {
+        deadline: Instant,
+    },
+    Undrain,
+}
+
+/// Everything the task owns.
+pub(crate) struct Signalling {
+    pub(crate) switchboard: Switchboard,
+    pub(crate) sockets: SipSockets,
+    pub(crate) shards: Shards,
+    pub(crate) journal: Journal,
+    pub(crate) inbound: mpsc::Receiver<Inbound>,
+    pub(crate) control: mpsc::Receiver<Control>,
+    pub(crate) admin: mpsc::Receiver<AdminCommand>,
+    /// Where `/v1/status` and `/readyz` look.
+    pub(crate) load: watch::Sender<Load>,
+}
+
+struct MediaHandle {
+    commands: mpsc::Sender<Command>,
+    /// Room for the last command, so that a call can always be stopped.
+    stop: Option<mpsc::OwnedPermit<Command>>,
+}
+
+/// TLS towards agents, made once for each set of roots.
+#[derive(Default)]
+struct AgentTls(HashMap<Option<Vec<CertificateDer<'static>>>, Arc<ClientConfig>>);
+
+impl AgentTls {
+    fn of(&mut self, agent: &Agent) -> Result<Option<Arc<ClientConfig>>, rustls::Error> {
+        let endpoint = &agent.endpoint;
+        if !endpoint.url.tls {
+            return Ok(None);
+        }
+        if let Some(config) = self.0.get(&endpoint.ca) {
+            return Ok(Some(config.clone()));
+        }
+        let config = tls::client_config(endpoint.ca.as_deref())?;
+        self.0.insert(endpoint.ca.clone(), config.clone());
+        Ok(Some(config))
+    }
+}
+
+impl Signalling {
+    /// Runs until it was told to exit and no call is left, or every sender of control is gone.
+    pub(crate) async fn run(mut self, events_capacity: usize) {
+        let (events, mut media_events) = mpsc::channel::<MediaEvent>(events_capacity);
+        let mut media: HashMap<CallKey, MediaHandle> = HashMap::new();
+        let mut agent_tls = AgentTls::default();
+        let mut exiting = false;
+        loop {
+            self.perform(&mut media, &mut agent_tls, &events);
+            self.load.send_if_modified(|load| {
+                let now = self.switchboard.load();
+                let changed = *load != now;
+                *load = now;
+                changed
+            });
+            if exiting && self.switchboard.is_idle() {
+                return;
+            }
+            let deadline = self.switchboard.poll_timeout();
+            tokio::select! {
+                // Endings first: they make room for beginnings.
+                biased;
+                event = media_events.recv() => {
+                    let Some((call, event)) = event else { return };
+                    if matches!(event, Event::Stopped(_)) {
+                        media.remove(&call);
+                    }
+                    self.switchboard.handle_media(Instant::now(), call, event);
+                }
+                control = self.control.recv() => match control {
+                    Some(Control::Config(config)) => {
+                        agent_tls = AgentTls::default();
+                        self.switchboard.handle_config(config);
+                    }
+                    Some(Control::Advertised(advertised)) => {
+                        self.switchboard.handle_advertised(advertised);
+                    }
+                    Some(Control::Drain { deadline }) => self.switchboard.drain(deadline),
+                    Some(Control::Exit { deadline }) => {
+                        exiting = true;
+                        self.switchboard.drain(deadline);
+                    }
+                    Some(Control::Undrain) if exiting => {}
+                    Some(Control::Undrain) => self.switchboard.undrain(),
+                    None => return,
+                },
+                Some(command) = self.admin.recv() => match command {
+                    AdminCommand::HangUp { id, reply } => {
+                        let _ = reply.send(self.switchboard.hang_up(Instant::now(), &id));
+                    }
+                },
+                inbound = self.inbound.recv() => match inbound {
+                    Some(Inbound::Message { flow, bytes }) => {
+                        self.journal.received(&flow, &bytes);
+                        self.switchboard.handle_bytes(Instant::now(), flow, &bytes);
+                    }
+                    Some(Inbound::Closed { flow }) => {
+                        self.switchboard.handle_transport_error(Instant::now(), flow);
+                    }
+                    None => return,
+                },
+                () = until(deadline) => self.switchboard.handle_timeout(Instant::now()),
+            }
+        }
+    }
+
+    fn perform(
+        &mut self,
+        media: &mut HashMap<CallKey, MediaHandle>,
+        agent_tls: &mut AgentTls,
+        events: &mpsc::Sender<MediaEvent>,
+    ) {
+        while let Some(output) = self.switchboard.poll_output() {
+            match output {
+                Output::Transmit { flow, bytes } => {
+                    self.journal.sent(&flow, &bytes);
+                    if let Err(error) = self.sockets.send(&flow, bytes) {
+                        debug!(remote = %flow.remote, %error, "cannot send");
+                        self.switchboard.handle_transport_error(Instant::now(), flow);
+                    }
+                }
+                Output::Open { call, ports, ipv4, plan, agent } => {
+                    let sockets = match RtpSockets::bind(ports, ipv4) {
+                        Ok(sockets) => sockets,
+                        Err(error) => {
+                            warn!(port = ports.rtp(), %error, "RTP port cannot be bound");
+                            self.switchboard.handle_port_taken(Instant::now(), call);
+                            continue;
+                        }
+                    };
+                    let tls = match agent_tls.of(&agent) {
+                        Ok(tls) => tls,
+                        Err(error) => {
+                            error!(agent = agent.name, %error, "TLS towards the agent");
+                            let why = "the agent's CA cannot be used";
+                            self.switchboard.handle_no_media(Instant::now(), call, why);
+                            continue;
+                        }
+                    };
+                    let (sender, commands) = mpsc::channel(COMMANDS);
+                    let (Ok(stop), Ok(last)) =
+                        (sender.clone().try_reserve_owned(), events.clone().try_reserve_owned())
+                    else {
+                        let why = "this node is too busy to take a call";
+                        self.switchboard.handle_no_media(Instant::now(), call, why);
+                        continue;
+                    };
+                    let opening = Opening {
+                        call,
+                        plan: *plan,
+                        sockets,
+                        agent: agent.endpoint.clone(),
+                        tls,
+                        commands,
+                        events: events.clone(),
+                        last,
+                    };
+                    if self.shards.open(opening).is_err() {
+                        let why = "no media thread has room for a call";
+                        self.switchboard.handle_no_media(Instant::now(), call, why);
+                        continue;
+                    }
+                    media.insert(call, MediaHandle { commands: sender, stop: Some(stop) });
+                }
+                Output::Media { call, command } => {
+                    let Some(handle) = media.get_mut(&call) else { continue };
+                    if command == Command::Stop {
+                        if let Some(stop) = handle.stop.take() {
+                            stop.send(Command::Stop);
+                        }
+                    } else if handle.commands.try_send(command).is_err() {
+                        self.switchboard.handle_media_stuck(Instant::now(), call);
+                    }
+                }
+                Output::Phase { phase, view, .. } => {
+                    self.journal.phase(phase, *view);
+                }
+                Output::Refused(refusal) => self.journal.refused(&refusal),
+                Output::Stranger { remote } => self.journal.stranger(remote),
+                Output::Malformed { remote, field, problem } => {
+                    self.journal.malformed(remote, field, problem);
+                }
+                Output::PrivateAddress { trunk, advertised, peer } => {
+                    self.journal.private_address(&trunk, advertised, peer);
+                }
+            }
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
