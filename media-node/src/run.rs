@@ -1,4 +1,5 @@
 //! From a command line to a node that takes calls, and back down again without dropping one.
+#![expect(clippy::disallowed_methods, reason = "a process begins at some time")]
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -156,6 +156,7 @@ impl Limits {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any start will do for a virtual clock")]
 mod tests {
     use super::*;
 

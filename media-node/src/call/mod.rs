@@ -60,7 +60,7 @@ pub enum Output {
         view: Box<CallView>,
     },
     /// A request was refused; say so where people look.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// Somebody who matches no trunk was met with silence.
     Stranger {
         remote: SocketAddr,
@@ -115,8 +115,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: u16, label: &'static str, text: impl Into<String>) -> Self {
-        Self {
+    fn new(status: u16, label: &'static str, text: impl Into<String>) -> Box<Self> {
+        Box::new(Self {
             status,
             label,
             text: text.into(),
@@ -126,35 +126,35 @@ impl Refusal {
             warning: 399,
             retry_after: None,
             headers: Vec::new(),
-        }
+        })
     }
 
-    fn trunk(mut self, name: &str) -> Self {
+    fn trunk(mut self: Box<Self>, name: &str) -> Box<Self> {
         self.trunk = Some(name.to_owned());
         self
     }
 
-    fn field(mut self, field: impl Into<String>) -> Self {
+    fn field(mut self: Box<Self>, field: impl Into<String>) -> Box<Self> {
         self.field = Some(field.into());
         self
     }
 
-    fn of(mut self, remote: SocketAddr) -> Self {
+    fn of(mut self: Box<Self>, remote: SocketAddr) -> Box<Self> {
         self.remote = Some(remote);
         self
     }
 
-    fn warning(mut self, code: u16) -> Self {
+    fn warning(mut self: Box<Self>, code: u16) -> Box<Self> {
         self.warning = code;
         self
     }
 
-    fn retry_after(mut self, wait: Duration) -> Self {
+    fn retry_after(mut self: Box<Self>, wait: Duration) -> Box<Self> {
         self.retry_after = Some(wait);
         self
     }
 
-    fn header(mut self, name: HeaderName, value: String) -> Self {
+    fn header(mut self: Box<Self>, name: HeaderName, value: String) -> Box<Self> {
         self.headers.push((name, value));
         self
     }

@@ -58,6 +58,7 @@ impl PortPool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any start will do for a virtual clock")]
 mod tests {
     use super::*;
 

@@ -412,7 +412,7 @@ impl Switchboard {
                 self.transactions.respond(now, id, trying);
                 let result = self.invite(now, id, flow, &request, &candidates);
                 if let Err(refusal) = result {
-                    self.refuse(now, id, &flow, &request, *refusal);
+                    self.refuse(now, id, &flow, &request, refusal);
                 }
             }
             Method::Options => self.answer_options(now, id, &request),
@@ -547,18 +547,16 @@ impl Switchboard {
         understood(request)?;
         if self.is_draining() {
             return Err(Refusal::new(503, "draining", "this node is shutting down")
-                .retry_after(RETRY_LATER)
-                .into());
+                .retry_after(RETRY_LATER));
         }
         let came = of_config(flow.transport);
         let choice = route::choose(candidates, came, |header| called_user(request, header))
-            .map_err(|unrouted| Refusal::from(&unrouted))?;
+            .map_err(|it| unrouted(&it))?;
         let trunk = choice.trunk.clone();
         if choice.needs_digest {
             return Err(Refusal::new(401, "digest_required", "this trunk wants credentials")
                 .trunk(&trunk.name)
-                .field("spec.inbound.authSecretRef")
-                .into());
+                .field("spec.inbound.authSecretRef"));
         }
         let contact_address = self.toward(flow.remote.ip()).ok_or_else(no_address)?;
         let offer = read_offer(request).map_err(|refusal| refusal.trunk(&trunk.name))?;
@@ -586,7 +584,7 @@ impl Switchboard {
             Ok(placed) => placed,
             Err(refusal) => {
                 self.limits.release(&trunk.name);
-                return Err(refusal.trunk(&trunk.name).into());
+                return Err(refusal.trunk(&trunk.name));
             }
         };
 
@@ -602,7 +600,7 @@ impl Switchboard {
                 self.limits.release(&trunk.name);
                 self.limits.release_agent(&agent.name);
                 self.ports.release(now, ports);
-                return Err(Refusal::new(400, "malformed", malformed.reason()).into());
+                return Err(Refusal::new(400, "malformed", malformed.reason()));
             }
         };
         if !is_public(local_address) && is_public(agreed.remote_rtp.ip()) {
@@ -644,7 +642,7 @@ impl Switchboard {
         &mut self,
         now: Instant,
         choice: &config::Choice,
-    ) -> Result<(Arc<Agent>, super::PortPair), Refusal> {
+    ) -> Result<(Arc<Agent>, super::PortPair), Box<Refusal>> {
         let route = choice.route();
         let has_room = |name: &str| {
             self.config.agents.get(name).is_some_and(|agent| {
@@ -691,7 +689,7 @@ impl Switchboard {
         id: TransactionId,
         flow: &Flow,
         request: &Request,
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     ) {
         if refusal.status == 401 {
             return self.challenge(now, id, request, false, false);
@@ -787,7 +785,7 @@ impl Switchboard {
 }
 
 /// Is this an INVITE we can take at all (RFC 3261 §8.2)?
-fn understood(request: &Request) -> Result<(), Refusal> {
+fn understood(request: &Request) -> Result<(), Box<Refusal>> {
     if !matches!(request.uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) {
         return Err(Refusal::new(416, "uri_scheme", "sip, sips and tel are understood"));
     }
@@ -805,7 +803,7 @@ fn understood(request: &Request) -> Result<(), Refusal> {
     }
 }
 
-fn read_offer(request: &Request) -> Result<SessionDescription, Refusal> {
+fn read_offer(request: &Request) -> Result<SessionDescription, Box<Refusal>> {
     if request.body.is_empty() {
         return Err(Refusal::new(
             488,
@@ -833,24 +831,22 @@ fn read_offer(request: &Request) -> Result<SessionDescription, Refusal> {
     })
 }
 
-fn no_address() -> Refusal {
+fn no_address() -> Box<Refusal> {
     Refusal::new(503, "no_advertised_address", "this node does not know its own address yet")
         .field("spec.exposure.address")
         .retry_after(RETRY_LATER)
 }
 
-impl From<&Unrouted> for Refusal {
-    fn from(unrouted: &Unrouted) -> Self {
-        let status = match unrouted {
-            Unrouted::NoTrunk | Unrouted::WrongTransport { .. } => 403,
-            Unrouted::NoRoute { .. } => 404,
-        };
-        let refusal =
-            Self::new(status, unrouted.label(), unrouted.to_string()).field(unrouted.field());
-        match unrouted.trunk() {
-            Some(trunk) => refusal.trunk(trunk),
-            None => refusal,
-        }
+fn unrouted(unrouted: &Unrouted) -> Box<Refusal> {
+    let status = match unrouted {
+        Unrouted::NoTrunk | Unrouted::WrongTransport { .. } => 403,
+        Unrouted::NoRoute { .. } => 404,
+    };
+    let refusal =
+        Refusal::new(status, unrouted.label(), unrouted.to_string()).field(unrouted.field());
+    match unrouted.trunk() {
+        Some(trunk) => refusal.trunk(trunk),
+        None => refusal,
     }
 }
 

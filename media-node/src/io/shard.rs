@@ -187,7 +187,7 @@ async fn serve(opening: Opening) {
 
 enum AgentSide {
     Connecting(Pin<Box<dyn Future<Output = Result<AgentSocket, AgentFailure>>>>),
-    Open(AgentSocket),
+    Open(Box<AgentSocket>),
     Gone,
 }
 
@@ -280,7 +280,7 @@ impl CallTask {
             AgentSide::Connecting(connecting) => match connecting.as_mut().poll(cx) {
                 Poll::Ready(Ok(socket)) => {
                     media.handle_agent_open(Instant::now(), &mut out);
-                    *agent = AgentSide::Open(socket);
+                    *agent = AgentSide::Open(Box::new(socket));
                     cx.waker().wake_by_ref();
                 }
                 Poll::Ready(Err(reason)) => {
@@ -306,8 +306,7 @@ impl CallTask {
             }
             AgentSide::Gone => {}
         }
-        loop {
-            let Some(deadline) = media.poll_timeout() else { break };
+        while let Some(deadline) = media.poll_timeout() {
             timer.as_mut().reset(deadline.into());
             if timer.as_mut().poll(cx).is_pending() {
                 break;

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use super::*;
 use crate::call::CallView;
-use crate::call::cause::{Cause, EndedBy};
+use crate::call::cause::Cause;
 use crate::call::media::Report;
 use crate::call::record::{CallDirection, CallState, End, MediaView};
 

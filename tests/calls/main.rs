@@ -1,0 +1,13 @@
+//! Whole calls in virtual time: a carrier, the node's machines and an agent on an emulated network
+//! whose loss, jitter and reordering come from a seed. No test here waits for a clock.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+mod carrier;
+mod config;
+mod net;
+
+mod audio;
+mod endings;
+mod refusals;
+mod setup;

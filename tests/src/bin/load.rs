@@ -1,0 +1,234 @@
+//! Caller load: N calls at once, or set-ups at a rate, with what the callers saw as one JSON line.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use serde_json::{Value, json};
+use tokio::time::{sleep, sleep_until};
+use trunkline_tests::agent::emit;
+use trunkline_tests::caller::{
+    Answered, Media, MediaCall, Options, Refused, Signalling, Transport,
+};
+use trunkline_tests::machine::own_cpu_ns;
+use trunkline_tests::srtp::Session;
+use trunkline_tests::statistics::Distribution;
+
+/// Calls a SIP server on a loopback or private address and measures what its callers get: PCMU every
+/// 20 ms both ways, the delay of each echoed frame, the gaps between packets, set-up times.
+/// Prints JSON lines: window-begin, window-end, result.
+#[derive(Parser)]
+struct Arguments {
+    /// SIP server.
+    #[arg(long)]
+    target: SocketAddr,
+    #[arg(long, value_enum, default_value = "tls")]
+    transport: Transport,
+    /// Authority of the server's certificate (PEM).
+    #[arg(long)]
+    ca: Option<PathBuf>,
+    /// Name in the server's certificate.
+    #[arg(long, default_value = "localhost")]
+    server_name: String,
+    /// Plain RTP; without it TLS calls use SRTP and the others do not.
+    #[arg(long)]
+    no_srtp: bool,
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    local: IpAddr,
+    #[arg(long, default_value = "+15550100")]
+    from: String,
+    #[arg(long, default_value = "+15551230001")]
+    to: String,
+    /// Calls at once; with --setups 0 they are held and measured.
+    #[arg(long, default_value_t = 1)]
+    calls: usize,
+    /// New calls a second.
+    #[arg(long, default_value_t = 50.0)]
+    rate: f64,
+    /// Seconds between the last answer and the window.
+    #[arg(long, default_value_t = 2.0)]
+    warm: f64,
+    /// Length of the window, seconds.
+    #[arg(long, default_value_t = 6.0)]
+    window: f64,
+    /// No held calls: this many set-ups at --rate, each hung up after --hold.
+    #[arg(long, default_value_t = 0)]
+    setups: usize,
+    /// Seconds a call of --setups is held.
+    #[arg(long, default_value_t = 0.5)]
+    hold: f64,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments = Arguments::parse();
+    let ip = arguments.target.ip();
+    let is_near = match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+    };
+    if !is_near {
+        return Err("the target must be a loopback or private address: this is a load tool".into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = tokio::task::LocalSet::new().block_on(&runtime, async {
+        let ca = arguments.ca.as_ref().map(std::fs::read).transpose()?;
+        let signalling = Signalling::connect(Options {
+            target: arguments.target,
+            transport: arguments.transport,
+            tls: ca.map(|ca| (arguments.server_name.clone(), ca)),
+            srtp: arguments.transport == Transport::Tls && !arguments.no_srtp,
+            local: arguments.local,
+            caller: arguments.from.clone(),
+            called: arguments.to.clone(),
+            patience: Duration::from_secs(32),
+        })
+        .await?;
+        if arguments.setups > 0 {
+            set_up(&arguments, signalling).await
+        } else {
+            hold(&arguments, signalling).await
+        }
+    })?;
+    emit("result", result);
+    Ok(())
+}
+
+#[derive(Default)]
+struct Tally {
+    setup: Distribution,
+    ringing: Distribution,
+    failed: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    fn answered(&mut self, call: &Answered) {
+        self.setup.push(call.setup.as_secs_f64() * 1000.0);
+        if let Some(ringing) = call.ringing {
+            self.ringing.push(ringing.as_secs_f64() * 1000.0);
+        }
+    }
+
+    fn refused(&mut self, why: &Refused) {
+        let why = match why {
+            Refused::Status(status, reason) => format!("{status} {reason}"),
+            Refused::Timeout => "timeout".to_owned(),
+        };
+        *self.failed.entry(why).or_default() += 1;
+    }
+
+    fn summary(&mut self) -> Value {
+        json!({"answered": self.setup.len(), "failed": self.failed,
+               "setup_ms": self.setup.summary(), "ringing_ms": self.ringing.summary()})
+    }
+}
+
+/// A task for each of `count` calls, started at the rate asked for; `call` gets the call's number.
+async fn start_each<F, Fut>(count: usize, rate: f64, mut call: F)
+where
+    F: FnMut(usize) -> Fut,
+    Fut: Future<Output = ()> + 'static,
+{
+    let started = tokio::time::Instant::now();
+    let mut tasks = Vec::with_capacity(count);
+    for index in 0..count {
+        sleep_until(started + Duration::from_secs_f64(index as f64 / rate)).await;
+        tasks.push(tokio::task::spawn_local(call(index)));
+    }
+    for task in tasks {
+        let _ = task.await;
+    }
+}
+
+/// Holds all calls, measures one window, hangs up.
+async fn hold(arguments: &Arguments, signalling: Signalling) -> std::io::Result<Value> {
+    let media = Rc::new(Media::start());
+    let tally = Rc::new(RefCell::new(Tally::default()));
+    let calls = Rc::new(RefCell::new(Vec::new()));
+    let (local, count) = (arguments.local, arguments.calls);
+    start_each(count, arguments.rate, |index| {
+        let (signalling, media) = (signalling.clone(), media.clone());
+        let (tally, calls) = (tally.clone(), calls.clone());
+        async move {
+            let socket = UdpSocket::bind((local, 0)).expect("a port is free");
+            let address = socket.local_addr().expect("bound above");
+            match signalling.call(address).await {
+                Ok(call) => {
+                    tally.borrow_mut().answered(&call);
+                    socket.connect(call.remote_media).expect("an address of the same family");
+                    media.add(MediaCall {
+                        socket,
+                        receive: call.keys.as_ref().map(|(theirs, _)| Session::new(theirs)),
+                        send: call.keys.as_ref().map(|(_, own)| Session::new(own)),
+                        phase_us: index as u64 * 20_000 / count as u64,
+                    });
+                    calls.borrow_mut().push(call);
+                }
+                Err(why) => tally.borrow_mut().refused(&why),
+            }
+        }
+    })
+    .await;
+    sleep(Duration::from_secs_f64(arguments.warm)).await;
+
+    let (begun, cpu) = (Instant::now(), own_cpu_ns());
+    media.begin();
+    emit("window-begin", json!({"calls": calls.borrow().len()}));
+    sleep(Duration::from_secs_f64(arguments.window)).await;
+    emit("window-end", json!({}));
+    let mut measured = media.end();
+    let (length, cpu) = (begun.elapsed().as_secs_f64(), own_cpu_ns() - cpu);
+
+    let mut calls = std::mem::take(&mut *calls.borrow_mut());
+    let dropped = calls.iter_mut().map(|call| usize::from(call.is_over())).sum::<usize>();
+    let mut result = tally.borrow_mut().summary();
+    result["media"] = measured.summary();
+    result["dropped"] = json!(dropped);
+    result["window_seconds"] = json!(length);
+    result["own_cpu_seconds"] = json!(cpu as f64 / 1e9);
+    let byes: Vec<_> =
+        calls.into_iter().map(|call| tokio::task::spawn_local(call.hang_up())).collect();
+    let mut unanswered = 0;
+    for bye in byes {
+        unanswered += usize::from(!bye.await.unwrap_or(false));
+    }
+    result["unanswered_byes"] = json!(unanswered);
+    Ok(result)
+}
+
+/// Sets up and tears down, without media.
+async fn set_up(arguments: &Arguments, signalling: Signalling) -> std::io::Result<Value> {
+    let tally = Rc::new(RefCell::new(Tally::default()));
+    let unanswered = Rc::new(RefCell::new(0));
+    let held = Duration::from_secs_f64(arguments.hold);
+    let socket = UdpSocket::bind((arguments.local, 0))?;
+    let address = socket.local_addr()?;
+    let (begun, cpu) = (Instant::now(), own_cpu_ns());
+    emit("window-begin", json!({}));
+    start_each(arguments.setups, arguments.rate, |_| {
+        let (signalling, tally) = (signalling.clone(), tally.clone());
+        let unanswered = unanswered.clone();
+        async move {
+            match signalling.call(address).await {
+                Ok(call) => {
+                    tally.borrow_mut().answered(&call);
+                    sleep(held).await;
+                    if !call.hang_up().await {
+                        *unanswered.borrow_mut() += 1;
+                    }
+                }
+                Err(why) => tally.borrow_mut().refused(&why),
+            }
+        }
+    })
+    .await;
+    emit("window-end", json!({}));
+    let mut result = tally.borrow_mut().summary();
+    result["window_seconds"] = json!(begun.elapsed().as_secs_f64());
+    result["own_cpu_seconds"] = json!((own_cpu_ns() - cpu) as f64 / 1e9);
+    result["unanswered_byes"] = json!(*unanswered.borrow());
+    Ok(result)
+}
