@@ -16,7 +16,7 @@ prepare:
 	@tests/prepare
 
 demo: prepare
-	@cargo build --locked --quiet --bins
+	cargo build --locked --bins
 	@$(CARGO_TARGET_DIR)/debug/demo
 
 test: prepare

@@ -176,7 +176,7 @@ const BY_PASSWORD: &str = "{authSecretRef: {name: carrier-in}}";
 fn the_right_password_makes_a_call() {
     let carrier = Carrier::start_with("right-digest", "UDP", BY_PASSWORD, |text| text);
     let uri = format!("sip:{NUMBER}@127.0.0.1:{}", carrier.site.ports.udp);
-    // PJSIP: it answers the challenge it likes best, here SHA-256.
+    // PJSIP picks one of the two challenges by itself.
     let mut phone = Softphone::start(
         "softphone",
         &carrier.site.directory,

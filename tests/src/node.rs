@@ -25,10 +25,22 @@ impl Node {
 
     /// The same with further arguments.
     pub fn start_with(name: &str, manifests: &Path, directory: &Path, more: &[&str]) -> Self {
+        Self::start_logging(name, manifests, directory, more, "info")
+    }
+
+    /// The same with a log filter of one's own.
+    pub fn start_logging(
+        name: &str,
+        manifests: &Path,
+        directory: &Path,
+        more: &[&str],
+        filter: &str,
+    ) -> Self {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ports::free());
         let mut command = Command::new(binary());
         command.arg("run").arg("--manifests").arg(manifests);
         command.args(["--admin", &address.to_string(), "--log-format", "json"]).args(more);
+        command.env("RUST_LOG", filter);
         let mut process = Process::start(name, command, directory);
         let admin = Admin(address);
         wait_until("the media node is ready", READY, || {

@@ -3,9 +3,11 @@
 //! Written apart from the node's own, so that a fault in one shows against the other.
 
 use aes::Aes128;
-use aes::cipher::{BlockEncrypt, InnerIvInit, KeyInit, StreamCipher, StreamCipherCoreWrapper};
+use aes::cipher::{BlockCipherEncrypt, InnerIvInit, KeyInit, StreamCipherCore};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ctr::CtrCore;
+use ctr::flavors::Ctr128BE;
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 
@@ -130,11 +132,8 @@ impl Session {
         }
         iv[12] ^= packet[2];
         iv[13] ^= packet[3];
-        let core = ctr::CtrCore::<Aes128, ctr::flavors::Ctr128BE>::inner_iv_init(
-            self.cipher.clone(),
-            &iv.into(),
-        );
-        StreamCipherCoreWrapper::from_core(core).apply_keystream(&mut packet[HEADER_LEN..]);
+        CtrCore::<&Aes128, Ctr128BE>::inner_iv_init(&self.cipher, &iv.into())
+            .apply_keystream_partial((&mut packet[HEADER_LEN..]).into());
     }
 
     fn tag(&self, packet: &[u8], rollover: u32) -> [u8; TAG_LEN] {
