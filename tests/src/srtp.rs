@@ -68,7 +68,7 @@ impl Session {
         Self {
             cipher: Aes128::new(&key.into()),
             salt,
-            authentication: <Hmac<Sha1> as Mac>::new_from_slice(&tag_key)
+            authentication: <Hmac<Sha1> as KeyInit>::new_from_slice(&tag_key)
                 .expect("any key length will do"),
             rollover: 0,
             last: None,
