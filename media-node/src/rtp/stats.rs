@@ -66,9 +66,13 @@ struct Timing {
     timestamp: u32,
 }
 
+/// Counting begins one turn of the sequence number up, so that packets from before the first one
+/// heard have a number too when it was heard just after a wrap. Reports leave the turn out.
+const FIRST_TURN: u64 = 1 << 16;
+
 impl Source {
     fn starting_with(header: &Header) -> Self {
-        let first = u64::from(header.sequence_number.0);
+        let first = FIRST_TURN + u64::from(header.sequence_number.0);
         Self {
             ssrc: header.ssrc,
             first,
@@ -214,7 +218,7 @@ impl ReceiverStats {
             ssrc: source.ssrc,
             fraction_lost: fraction_lost.min(255) as u8,
             cumulative_lost: cumulative.clamp(-0x80_0000, 0x7f_ffff) as i32,
-            extended_highest: source.highest as u32,
+            extended_highest: (source.highest - FIRST_TURN) as u32,
             jitter: self.jitter >> 4,
             last_sr: sr.map_or(0, |(_, _, middle)| middle),
             delay_since_last_sr: sr.map_or(0, |(at, _, _)| {
@@ -490,6 +494,16 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_from_before_the_wrap_counts_when_the_first_heard_came_after_it() {
+        let (mut stats, start) = (ReceiverStats::new(8000), start());
+        for number in [0, 65_504] {
+            stats.record(start, &header(number, 0), 1);
+        }
+        assert_eq!((stats.expected(), stats.lost()), (33, 31));
+        assert_eq!(stats.report_block(start).unwrap().extended_highest, 0);
+    }
+
+    #[test]
     fn the_score_falls_with_loss_and_delay() {
         let score = |loss, round_trip| mos(loss, Duration::ZERO, Some(ms(round_trip)));
         assert!((4.3..4.45).contains(&score(0.0, 20)));
@@ -514,11 +528,8 @@ mod tests {
             }
             let span = seen.last().unwrap() - seen.first().unwrap() + 1;
             prop_assert_eq!(stats.duplicates(), duplicates);
-            // Packets before the first are counted unless they wrap below zero.
-            if first >= 60 {
-                prop_assert_eq!(stats.expected(), span);
-                prop_assert_eq!(stats.lost(), span - seen.len() as u64);
-            }
+            prop_assert_eq!(stats.expected(), span);
+            prop_assert_eq!(stats.lost(), span - seen.len() as u64);
         }
     }
 }
