@@ -32,7 +32,7 @@ lint: lint-code
 
 bench: prepare
 	cargo build --locked --release --bins
-	cargo bench --locked --quiet
+	cargo bench --locked -p trunkline-media-node --bench sip --bench media
 	@$(CARGO_TARGET_DIR)/release/bench
 
 fuzz:

@@ -146,10 +146,13 @@ impl Bench {
         cpu_ns(self.agent.pid()).expect("the agent runs") as f64
     }
 
-    /// Thousandths of a core a call, at best.
-    fn floor(&mut self, calls: usize, seconds: f64) -> f64 {
+    /// Thousandths of a core a call: at best, or woken for every packet.
+    fn floor(&mut self, calls: usize, seconds: f64, paced: bool) -> f64 {
         self.runs += 1;
         let mut command = Command::new(tool("floor"));
+        if paced {
+            command.arg("--paced");
+        }
         command.args(["--calls", &calls.to_string(), "--window", &seconds.to_string()]);
         let mut floor = Process::start(&format!("floor-{}", self.runs), command, &self.directory);
         let result = floor.wait_for_event("result", 0, Duration::from_secs(60));
@@ -310,7 +313,8 @@ fn at_calls(
     before: Option<(usize, f64)>,
 ) -> (Vec<Row>, Vec<String>, f64) {
     let started_with = resident_kb(bench.node.pid()).unwrap_or(0) as f64;
-    let (mut floors, mut windows, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut floors, mut woken) = (Vec::new(), Vec::new());
+    let (mut windows, mut quiet) = (Vec::new(), Vec::new());
     let count = |to: &str, bench: &mut Bench| {
         bench.load(
             to,
@@ -324,7 +328,8 @@ fn at_calls(
     };
     for window in 0..arguments.windows {
         eprintln!("bench: {calls} calls, window {} of {}", window + 1, arguments.windows);
-        floors.push(bench.floor(calls, arguments.window / 2.0));
+        floors.push(bench.floor(calls, arguments.window / 2.0, false));
+        woken.push(bench.floor(calls, arguments.window / 2.0, true));
         windows.push(count(TALKING, bench));
         quiet.push(count(SILENT, bench));
     }
@@ -398,6 +403,12 @@ fn at_calls(
             .collect()
     });
     let notes = vec![
+        format!(
+            "the floor when it is woken for every packet, as the node is: {:.3} mcore, spread {:.0}%; the node is {:.2}x of that",
+            median(&woken),
+            spread(&woken) * 100.0,
+            median(&mcore) / median(&woken)
+        ),
         format!(
             "machine idle {:.0}% (lowest {:.0}%); calls, packets or BYEs lost: {troubles}",
             median(&idle),
