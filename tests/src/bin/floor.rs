@@ -301,8 +301,19 @@ fn to_agent(
 
 /// A WebSocket text frame in, SRTP out.
 fn to_caller(call: &mut Between, tables: &Tables, buffer: &mut [u8]) -> std::io::Result<()> {
-    let length = call.stream.read(buffer)?;
-    let text: Value = serde_json::from_slice(&buffer[4..length])?;
+    let read = call.stream.read(buffer)?;
+    let mut messages = &buffer[..read];
+    // Two may have come since the last look; each is whole, for the peer writes it in one go.
+    while let [_, _, high, low, rest @ ..] = messages {
+        let (text, others) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        play(call, tables, text)?;
+        messages = others;
+    }
+    Ok(())
+}
+
+fn play(call: &mut Between, tables: &Tables, text: &[u8]) -> std::io::Result<()> {
+    let text: Value = serde_json::from_slice(text)?;
     let payload = text["media"]["payload"].as_str().expect("written above");
     let mut packet = [0; RTP + TAG_LEN];
     packet[0] = 0x80;
