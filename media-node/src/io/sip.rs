@@ -29,6 +29,8 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages waiting to be written to one connection before it counts as dead.
 const WRITE_QUEUE: usize = 256;
+/// After an accept that failed for want of something that will come back.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Connections held at once over all listeners.
 const MAX_CONNECTIONS: usize = 4096;
 
@@ -228,8 +230,8 @@ async fn accept(
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "accept");
-                // Out of descriptors, most likely: yield so that others can close theirs.
-                tokio::task::yield_now().await;
+                // Out of descriptors, most likely: give others time to close theirs.
+                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
                 continue;
             }
         };
