@@ -4,6 +4,10 @@ use std::fs;
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// How often a measuring tool looks for packets. One that waited in epoll instead would be woken by the
+/// node's own sends, and on a virtual machine that costs the sender more than the packet.
+pub const GLANCE: std::time::Duration = std::time::Duration::from_micros(250);
+
 /// CPU time of the calling thread, nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
     nanoseconds(ClockId::ThreadCPUTime)

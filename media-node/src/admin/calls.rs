@@ -1,6 +1,6 @@
 //! The calls that `/v1/calls` shows: those that live, and for a while those that ended.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,9 @@ struct Inner {
     /// By id; ids grow with time, so this is the order in which calls began. Bounded by the limit on
     /// concurrent calls.
     live: BTreeMap<String, CallView>,
-    /// Oldest first, with the moment of the end.
-    ended: VecDeque<(Instant, CallView)>,
+    ended: HashMap<String, CallView>,
+    /// The ids of those, oldest first, with the moment of the end.
+    order: VecDeque<(Instant, String)>,
 }
 
 /// Which calls to list; what is `None` does not matter.
@@ -54,35 +55,34 @@ impl Calls {
         let mut inner = self.lock();
         inner.forget_old(now);
         if call.state != CallState::Ended {
-            if !inner.ended.iter().any(|(_, ended)| ended.id == call.id) {
+            if !inner.ended.contains_key(&call.id) {
                 inner.live.insert(call.id.clone(), call);
             }
             return;
         }
         inner.live.remove(&call.id);
+        let id = call.id.clone();
         // The record may be completed after the end.
-        if let Some((_, known)) = inner.ended.iter_mut().rev().find(|(_, e)| e.id == call.id) {
-            *known = call;
+        if inner.ended.insert(id.clone(), call).is_some() {
             return;
         }
-        if inner.ended.len() >= KEPT {
-            inner.ended.pop_front();
+        inner.order.push_back((now, id));
+        if inner.order.len() > KEPT {
+            inner.forget_oldest();
         }
-        inner.ended.push_back((now, call));
     }
 
     pub fn find(&self, now: Instant, id: &str) -> Option<CallView> {
         let mut inner = self.lock();
         inner.forget_old(now);
-        let ended = || inner.ended.iter().rev().find(|(_, call)| call.id == id);
-        inner.live.get(id).or_else(|| ended().map(|(_, call)| call)).cloned()
+        inner.live.get(id).or_else(|| inner.ended.get(id)).cloned()
     }
 
     /// Live calls first, then ended ones; the newest first in each.
     pub fn list(&self, now: Instant, filter: &Filter) -> Vec<CallView> {
         let mut inner = self.lock();
         inner.forget_old(now);
-        let ended = inner.ended.iter().rev().map(|(_, call)| call);
+        let ended = inner.order.iter().rev().filter_map(|(_, id)| inner.ended.get(id));
         let all = inner.live.values().rev().chain(ended);
         let limit = filter.limit.unwrap_or(usize::MAX);
         all.filter(|call| filter.matches(call)).take(limit).cloned().collect()
@@ -97,8 +97,14 @@ impl Calls {
 impl Inner {
     fn forget_old(&mut self, now: Instant) {
         let old = |at: Instant| now.saturating_duration_since(at) >= KEPT_FOR;
-        while self.ended.front().is_some_and(|(at, _)| old(*at)) {
-            self.ended.pop_front();
+        while self.order.front().is_some_and(|(at, _)| old(*at)) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, id)) = self.order.pop_front() {
+            self.ended.remove(&id);
         }
     }
 }

@@ -27,6 +27,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A peer that does not take what we write for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages for one connection are written together up to this size: one TLS record.
+const MAX_WRITE_BYTES: usize = 16 << 10;
 /// Messages waiting to be written to one connection before it counts as dead.
 const WRITE_QUEUE: usize = 256;
 /// After an accept that failed for want of something that will come back.
@@ -336,10 +338,15 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
                     (false, running) => running,
                 };
             }
-            bytes = outbound.recv() => match bytes {
-                Some(bytes) if write(&mut stream, &bytes).await => {}
-                Some(_) => return "write error",
-                None => return "write queue overflow",
+            bytes = outbound.recv() => {
+                let Some(mut bytes) = bytes else { return "write queue overflow" };
+                // What was queued meanwhile goes along: a 100 and the 180 behind it are one write.
+                while bytes.len() < MAX_WRITE_BYTES && let Ok(more) = outbound.try_recv() {
+                    bytes = [bytes, more].concat().into();
+                }
+                if !write(&mut stream, &bytes).await {
+                    return "write error";
+                }
             },
             () = until(whole_by) => return "message not completed in time",
         }

@@ -5,12 +5,13 @@ use std::io;
 use std::net::UdpSocket;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
 use serde_json::{Value, json};
 
 use super::random;
-use crate::machine::{monotonic_us, thread_cpu_ns};
+use crate::machine::{GLANCE, monotonic_us, thread_cpu_ns};
 use crate::srtp::Session;
 use crate::stamp::{self, Field};
 use crate::statistics::Distribution;
@@ -181,14 +182,16 @@ impl Engine {
                 self.due.insert((at + PACKET_TIME_US, index), ());
                 self.send(index, at, &mut buffer);
             }
-            // Never longer than 2 ms, so that commands are met in time.
+            // Sleeps rather than waits for packets: see GLANCE.
+            let glance = GLANCE.as_micros() as u64;
             let wait = self
                 .due
                 .first_key_value()
-                .map_or(2_000, |(&(at, _), ())| at.saturating_sub(monotonic_us()).min(2_000));
-            let wait = Timespec { tv_sec: 0, tv_nsec: (wait * 1000) as _ };
+                .map_or(glance, |(&(at, _), ())| at.saturating_sub(monotonic_us()).min(glance));
+            std::thread::sleep(Duration::from_micros(wait));
             ready.clear();
-            if epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&wait))
+            let look = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&look))
                 .is_err()
             {
                 continue;

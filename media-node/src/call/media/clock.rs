@@ -5,6 +5,9 @@
 //! by the *lead*, and those behind it keep the same distance. When the speech is over the lead is
 //! given back, which is one longer gap. So no deadline is ever computed from the time it is now.
 //!
+//! A frame of speech that is not here when it should leave has until its turn to come. Then either
+//! the clock forgives it, and those behind it leave when they would have, or it follows it.
+//!
 //! ```text
 //! turns   |         |         |         |         |         |         |
 //! sent    i         i    S         s         s              i         i      i idle, s speech
@@ -20,13 +23,15 @@ pub(super) struct Clock {
     next: u64,
     /// How far ahead of its turn; at most one frame.
     lead: Duration,
+    /// The next frame should have left, and is waited for until its turn.
+    overdue: bool,
 }
 
 impl Clock {
     /// The first turn comes `phase` after `now`; a phase of its own for each call keeps calls from
     /// all falling into one instant.
     pub(super) fn new(now: Instant, frame: Duration, phase: Duration) -> Self {
-        Self { origin: now + phase, frame, next: 0, lead: Duration::ZERO }
+        Self { origin: now + phase, frame, next: 0, lead: Duration::ZERO, overdue: false }
     }
 
     /// Which frame leaves next, counted from 0; the RTP timestamp counts with it.
@@ -34,9 +39,30 @@ impl Clock {
         self.next
     }
 
-    /// When the next frame leaves.
+    /// When the next frame leaves, or is waited for no longer.
     pub(super) fn deadline(&self) -> Instant {
+        if self.overdue { self.turn() } else { self.due() }
+    }
+
+    /// When the next frame should leave.
+    fn due(&self) -> Instant {
         self.turn() - self.lead
+    }
+
+    /// The frame that is due is not here: it may come until its turn. False when that has passed.
+    pub(super) fn wait(&mut self, now: Instant) -> bool {
+        self.overdue = self.turn() > now;
+        self.overdue
+    }
+
+    /// By how much the frame that is waited for is late.
+    pub(super) fn lateness(&self, now: Instant) -> Option<Duration> {
+        self.overdue.then(|| now.saturating_duration_since(self.due()))
+    }
+
+    /// The late frame leaves now, those behind it when they would have left anyway.
+    pub(super) fn forgive(&mut self) {
+        self.overdue = false;
     }
 
     /// When the next frame would leave without lead.
@@ -57,6 +83,7 @@ impl Clock {
     /// Speech begins: the next frame leaves now, however far off its turn is (at most one frame).
     pub(super) fn pull(&mut self, now: Instant) {
         self.lead = self.turn().saturating_duration_since(now).min(self.frame);
+        self.overdue = false;
     }
 
     /// Speech was waiting without need: the next frame leaves so much earlier, within the lead that
@@ -68,6 +95,7 @@ impl Clock {
     /// Speech is over: the next frame waits for its turn.
     pub(super) fn settle(&mut self) {
         self.lead = Duration::ZERO;
+        self.overdue = false;
     }
 
     /// Leaves out the frames whose deadline passed a whole frame ago or more, so that lateness
@@ -136,6 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn a_late_frame_that_is_forgiven_leaves_the_clock_as_it_was() {
+        let start = Instant::now();
+        let mut clock = Clock::new(start, FRAME, ms(0));
+        clock.advance();
+        clock.pull(start + ms(5));
+        clock.advance(); // due at 25, its turn is at 40
+        assert!(clock.wait(start + ms(25)));
+        assert_eq!(clock.deadline(), start + ms(40));
+        assert_eq!(clock.lateness(start + ms(28)), Some(ms(3)));
+        clock.forgive();
+        assert_eq!(clock.deadline(), start + ms(25));
+        clock.advance();
+        assert_eq!(clock.deadline(), start + ms(45));
+        assert!(!clock.wait(start + ms(60)), "its turn has come");
+    }
+
+    #[test]
     fn a_late_wake_up_skips_whole_frames_and_no_more() {
         let start = Instant::now();
         let mut clock = Clock::new(start, FRAME, ms(0));
@@ -161,7 +206,7 @@ mod tests {
         #[test]
         fn rtp_time_never_drifts_from_wall_time(
             phase in 0_u64..20_000,
-            steps in prop::collection::vec((0_u64..90_000, 0_u8..4), 1..400),
+            steps in prop::collection::vec((0_u64..90_000, 0_u8..6), 1..400),
         ) {
             let start = Instant::now();
             let mut clock = Clock::new(start, FRAME, Duration::from_micros(phase));
@@ -172,6 +217,8 @@ mod tests {
                     0 => clock.settle(),
                     1 => { clock.skip_to(now); clock.pull(now) }
                     2 => clock.hurry(Duration::from_micros(wait_us / 90)),
+                    3 => { clock.wait(now); }
+                    4 if clock.lateness(now).is_some() => clock.forgive(),
                     _ => {}
                 }
                 if clock.deadline() > now {

@@ -25,6 +25,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 pub(super) enum Pace {
     /// Speech, each frame ahead of its turn by the same lead.
     Speaking,
+    /// Speech whose next frame is late, and may come until its turn.
+    Waiting,
     /// Idle audio, each frame at its turn.
     Idle,
     /// Nothing at all leaves until there is speech.
@@ -67,16 +69,22 @@ impl Media {
                 self.pace = Pace::Idle;
             }
             // Less than a frame waits for the next turn: more may come to fill it.
-            if self.pace == Pace::Idle && self.playout.len() >= self.frame_len {
-                self.clock.pull(now);
+            if self.playout.len() >= self.frame_len {
+                self.resume(now);
             }
             if self.clock.deadline() > now {
                 return;
             }
             self.tally.skipped_frames += self.clock.catch_up(now);
+            if self.pace == Pace::Waiting {
+                self.clock.settle(); // for the frame that was waited for, its turn is the end
+            }
             if !self.playout.is_empty() {
                 self.speak(now, sink);
-            } else if self.pace == Pace::Speaking {
+            } else if self.pace == Pace::Speaking && self.clock.wait(now) {
+                self.pace = Pace::Waiting;
+                continue;
+            } else if matches!(self.pace, Pace::Speaking | Pace::Waiting) {
                 self.pace = Pace::Idle;
                 self.clock.settle();
                 self.speech_ended_at = Some(now);
@@ -90,6 +98,24 @@ impl Media {
                 self.idle(sink);
             }
             self.clock.advance();
+        }
+    }
+
+    /// There is a frame of speech to send: what a clock that was not speaking makes of it.
+    fn resume(&mut self, now: Instant) {
+        match self.pace {
+            Pace::Idle => self.clock.pull(now),
+            Pace::Waiting => {
+                let lateness = self.clock.lateness(now).unwrap_or_default();
+                if self.slack.forgives(lateness) {
+                    self.clock.forgive();
+                } else {
+                    self.clock.pull(now);
+                    self.slack.reset();
+                }
+                self.pace = Pace::Speaking;
+            }
+            Pace::Speaking | Pace::Parked => {}
         }
     }
 
