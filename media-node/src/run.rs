@@ -96,7 +96,8 @@ async fn serve(node: Node) -> anyhow::Result<()> {
     let (configs, configs_seen) = watch::channel(config.clone());
     let gate = configs_seen.clone();
     let (to_signalling, inbound) = mpsc::channel(INBOUND);
-    let ports = Ports { udp: pool.sip.udp, tcp: pool.sip.tcp, tls: pool.sip.tls };
+    let shared = slot.is_some();
+    let ports = Ports { udp: pool.sip.udp, tcp: pool.sip.tcp, tls: pool.sip.tls, shared };
     let sockets = SipSockets::bind(
         ports,
         acceptor,

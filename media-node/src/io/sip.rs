@@ -53,6 +53,9 @@ pub(crate) struct Ports {
     pub(crate) udp: Option<u16>,
     pub(crate) tcp: Option<u16>,
     pub(crate) tls: Option<u16>,
+    /// Pods of one pool on one node's network have the same ports, and the kernel spreads what
+    /// comes over them (SO_REUSEPORT; for processes of the same user only).
+    pub(crate) shared: bool,
 }
 
 /// Every SIP socket of the node.
@@ -82,7 +85,8 @@ impl SipSockets {
         let connections = Arc::new(Connections::default());
         let udp = match ports.udp {
             Some(port) => {
-                let socket = Arc::new(bind_udp(port).map_err(|e| named(e, "UDP", port))?);
+                let socket =
+                    Arc::new(bind_udp(port, ports.shared).map_err(|e| named(e, "UDP", port))?);
                 tokio::spawn(read_datagrams(socket.clone(), inbound.clone()));
                 Some(socket)
             }
@@ -90,7 +94,7 @@ impl SipSockets {
         };
         for (port, transport) in [(ports.tcp, Transport::Tcp), (ports.tls, Transport::Tls)] {
             let Some(port) = port else { continue };
-            let listener = bind_tcp(port).map_err(|e| named(e, "TCP", port))?;
+            let listener = bind_tcp(port, ports.shared).map_err(|e| named(e, "TCP", port))?;
             let acceptor = (transport == Transport::Tls).then(|| tls.clone());
             tokio::spawn(accept(
                 listener,
@@ -137,11 +141,11 @@ fn named(error: io::Error, what: &str, port: u16) -> io::Error {
 }
 
 /// One socket for both families where the machine has IPv6, IPv4 alone where it has not.
-fn bind(kind: Type, protocol: Protocol, port: u16) -> io::Result<Socket> {
+fn bind(kind: Type, protocol: Protocol, port: u16, shared: bool) -> io::Result<Socket> {
     let dual_stack = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::IPV6, kind, Some(protocol))?;
         socket.set_only_v6(false)?;
-        prepare(&socket, kind)?;
+        prepare(&socket, kind, shared)?;
         socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
         Ok(socket)
     };
@@ -150,14 +154,15 @@ fn bind(kind: Type, protocol: Protocol, port: u16) -> io::Result<Socket> {
             return Err(error);
         }
         let socket = Socket::new(Domain::IPV4, kind, Some(protocol))?;
-        prepare(&socket, kind)?;
+        prepare(&socket, kind, shared)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
         Ok(socket)
     })
 }
 
-fn prepare(socket: &Socket, kind: Type) -> io::Result<()> {
+fn prepare(socket: &Socket, kind: Type, shared: bool) -> io::Result<()> {
     socket.set_nonblocking(true)?;
+    socket.set_reuse_port(shared)?;
     if kind == Type::STREAM {
         socket.set_reuse_address(true)?;
     } else {
@@ -167,12 +172,12 @@ fn prepare(socket: &Socket, kind: Type) -> io::Result<()> {
     Ok(())
 }
 
-fn bind_udp(port: u16) -> io::Result<UdpSocket> {
-    UdpSocket::from_std(bind(Type::DGRAM, Protocol::UDP, port)?.into())
+fn bind_udp(port: u16, shared: bool) -> io::Result<UdpSocket> {
+    UdpSocket::from_std(bind(Type::DGRAM, Protocol::UDP, port, shared)?.into())
 }
 
-fn bind_tcp(port: u16) -> io::Result<TcpListener> {
-    let socket = bind(Type::STREAM, Protocol::TCP, port)?;
+fn bind_tcp(port: u16, shared: bool) -> io::Result<TcpListener> {
+    let socket = bind(Type::STREAM, Protocol::TCP, port, shared)?;
     socket.listen(1024)?;
     TcpListener::from_std(socket.into())
 }

@@ -18,7 +18,7 @@ use trunkline_tests::machine::own_cpu_ns;
 use trunkline_tests::srtp::Session;
 use trunkline_tests::statistics::Distribution;
 
-/// Calls a SIP server on a loopback or private address and measures what its callers get: PCMU every
+/// Calls a SIP server on a loopback, private or documentation address (RFC 5737) and measures what its callers get: PCMU every
 /// 20 ms both ways, the delay of each echoed frame, the gaps between packets, set-up times.
 /// Prints JSON lines: window-begin, window-end, result.
 #[derive(Parser)]
@@ -67,11 +67,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::parse();
     let ip = arguments.target.ip();
     let is_near = match ip {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_documentation(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
     };
     if !is_near {
-        return Err("the target must be a loopback or private address: this is a load tool".into());
+        return Err("the target must be a loopback, private or documentation address: this is a load tool".into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = tokio::task::LocalSet::new().block_on(&runtime, async {
