@@ -71,7 +71,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
     };
     if !is_near {
-        return Err("the target must be a loopback, private or documentation address: this is a load tool".into());
+        return Err(
+            "the target must be a loopback, private or documentation address: this is a load tool"
+                .into(),
+        );
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = tokio::task::LocalSet::new().block_on(&runtime, async {
