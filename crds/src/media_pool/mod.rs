@@ -60,7 +60,7 @@ pub use exposure::*;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.autoscaling) || (self.exposure.media.portRange.end - self.exposure.media.portRange.start + 1) / self.exposure.media.portsPerPod >= self.autoscaling.maxReplicas + 1")
+    validation = Rule::new("!has(self.autoscaling) || self.exposure.media.portsPerPod < 1 || (self.exposure.media.portRange.end - self.exposure.media.portRange.start + 1) / self.exposure.media.portsPerPod >= self.autoscaling.maxReplicas + 1")
         .message("each pod needs a block of portsPerPod ports, and a rollout one block more: widen exposure.media.portRange, or lower portsPerPod or autoscaling.maxReplicas")
         .field_path(".exposure.media")
 )]
