@@ -3,6 +3,8 @@
 # make lint    formatting, clippy, licences and duplicate versions
 # make bench   the targets beside this machine's floor
 # make fuzz    each fuzz target for SECONDS (60), on nightly
+# make images  both programs as container images, without a registry: target/release/images
+# make chart   what the chart copies and makes from other files, anew; then its checks
 #
 # Everything that is needed and missing is installed, and said: see tests/prepare.
 
@@ -10,7 +12,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 SECONDS_EACH ?= 60
 
-.PHONY: demo test lint lint-code bench fuzz crds prepare
+.PHONY: demo test lint lint-code bench fuzz crds prepare images chart
 
 prepare:
 	@tests/prepare
@@ -38,6 +40,15 @@ bench: prepare
 fuzz:
 	@media-node/fuzz/run $(SECONDS_EACH)
 
-# The generated custom resource definitions; a test fails when they are stale.
+# The generated custom resource definitions and the chart's copies; tests fail when they are stale.
 crds:
 	cargo run --locked --quiet -p trunkline-crds --example crdgen
+	cp crds/yaml/*.yaml charts/trunkline/files/crds/
+
+images:
+	cargo build --locked --release --bins
+	@charts/images $(CARGO_TARGET_DIR)/release/trunkline-operator $(CARGO_TARGET_DIR)/release/trunkline-media-node
+
+# Needs helm, and helm-docs for the chart's README.
+chart:
+	@charts/check --update
