@@ -180,14 +180,13 @@ async fn serve(node: Node) -> anyhow::Result<()> {
 
     let reloads = Reloads {
         options,
-        manifests,
         configs,
         advertised: advertised_changes,
         certificate,
         control: control.clone(),
         metrics,
     };
-    tokio::spawn(reloads.run(watcher, pod_info));
+    tokio::spawn(reloads.run(manifests, watcher, pod_info));
     tokio::spawn(drain_on_signal(control, pool.drain_timeout, drain_load));
     signalling.await.context("the signalling task failed")?;
     drop(stop_admin);
@@ -314,7 +313,6 @@ impl PodInfoSource {
 /// Brings what changes on disk into force.
 struct Reloads {
     options: cli::Run,
-    manifests: Manifests,
     configs: watch::Sender<Arc<Config>>,
     advertised: watch::Sender<Advertised>,
     certificate: Arc<ServerCertificate>,
@@ -323,7 +321,7 @@ struct Reloads {
 }
 
 impl Reloads {
-    async fn run(mut self, watcher: Watcher, mut pod_info: PodInfoSource) {
+    async fn run(self, mut manifests: Manifests, watcher: Watcher, mut pod_info: PodInfoSource) {
         let (manifest_changes, mut changed_manifests) = mpsc::channel(1);
         tokio::spawn(follow(watcher, manifest_changes));
         let (pod_changes, mut changed_pod_info) = mpsc::channel(1);
@@ -335,7 +333,9 @@ impl Reloads {
         let mut last_files = None;
         loop {
             tokio::select! {
-                Some(files) = changed_manifests.recv() => last_files = Some(files),
+                Some(files) = changed_manifests.recv() => {
+                    last_files = Some(Arc::new(files));
+                }
                 Some(files) = changed_pod_info.recv() => {
                     let before = std::mem::replace(&mut pod_info.now, PodInfo::parse(&files));
                     if before.draining() != pod_info.now.draining() {
@@ -349,13 +349,25 @@ impl Reloads {
                             return;
                         }
                     }
-                    self.manifests.advertise(advertised_by(&self.options, &pod_info.now));
+                    manifests.advertise(advertised_by(&self.options, &pod_info.now));
                 }
                 else => return,
             }
             let before = self.configs.borrow().clone();
-            let config = match &last_files {
-                Some(files) => self.manifests.load(files, UnixTime::now()),
+            let config = match last_files.clone() {
+                Some(files) => {
+                    // Thousands of trunks take a second and more: calls do not wait for them.
+                    let load = move || {
+                        let config = manifests.load(&files, UnixTime::now());
+                        (manifests, config)
+                    };
+                    // It is cancelled only when the process ends.
+                    let Ok((again, config)) = tokio::task::spawn_blocking(load).await else {
+                        return;
+                    };
+                    manifests = again;
+                    config
+                }
                 None => before.clone(),
             };
             let advertised = advertised(&self.options, &config, &pod_info.now);

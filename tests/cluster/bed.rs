@@ -56,6 +56,11 @@ impl Cluster {
         Ok(Self { folder: folder(name), name: name.to_owned(), ours: true })
     }
 
+    /// Where its logs and its sockets are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         bed(&self.name, &["running"]).status().is_ok_and(|status| status.success())
     }

@@ -12,7 +12,7 @@ use crate::bed::{Cluster, SOON, run};
 use crate::release::Release;
 
 /// What the carrier is: `control` on the public network.
-const TRUNK: &str = r#"
+pub(crate) const TRUNK: &str = r#"
 apiVersion: trunkline.dev/v1alpha1
 kind: Trunk
 metadata: {name: carrier-a}
@@ -24,7 +24,7 @@ spec:
   - {name: main, agentRef: {name: bot}}
 "#;
 
-fn bot(namespace: &str) -> String {
+pub(crate) fn bot(namespace: &str) -> String {
     format!(
         r#"
 apiVersion: trunkline.dev/v1alpha1
@@ -216,4 +216,33 @@ fn a_rollout_replaces_a_pod_whose_calls_go_on_to_their_own_end() {
     assert!(talking.is_running(), "calls were talking all along: {}", talking.tail());
     assert_all_well(&result(talking), 5);
     namespace.wait_for("delete", "pod/default-0");
+}
+
+#[test]
+fn a_restricted_namespace_takes_pods_on_their_own_network_and_says_why_not_on_the_nodes() {
+    let release = Release::install(Cluster::shared(), "restricted-pods", "baseline");
+    let namespace = &release.namespace;
+    let restricted = "pod-security.kubernetes.io/enforce=restricted";
+    let label = ["label", "namespace", "restricted-pods", restricted, "--overwrite"];
+    release.cluster.kubectl(&label);
+
+    let exposure = "{mode: HostNetwork, media: {portRange: {start: 20000, end: 20099}, portsPerPod: 100}, address: {source: NodeExternalIP}}";
+    let host = pool(exposure, 1).replace("name: default", "name: host");
+    namespace.apply(&host).expect("a MediaPool");
+    namespace.wait_for("condition=Accepted=false", "mediapool/host");
+    let accepted = "-o=jsonpath={.status.conditions[?(@.type==\"Accepted\")]}";
+    let accepted = namespace.kubectl(&["get", "mediapool", "host", accepted]);
+    let accepted: Value = serde_json::from_str(&accepted).expect("a condition");
+    assert_eq!(accepted["reason"], "PodSecurityForbidden", "{accepted}");
+    let message = accepted["message"].as_str().unwrap_or_default();
+    println!("{message}");
+    assert!(message.contains("PodNetwork") || message.contains("pod-security"), "{message}");
+
+    let exposure = "{mode: PodNetwork, media: {portRange: {start: 20000, end: 20099}, portsPerPod: 100}, address: {source: PodIP}}";
+    namespace.apply(&pool(exposure, 1)).expect("a MediaPool");
+    namespace.apply(&bot("restricted-pods")).expect("an Agent");
+    namespace.apply(TRUNK).expect("a Trunk");
+    release.taking_calls("carrier-a");
+    let pod = namespace.kubectl(&["get", "pod", "default-0", "-o=jsonpath={.status.podIP}"]);
+    assert_all_well(&result(call(&release, "load", &format!("{pod}:5061"), 2, 2)), 2);
 }

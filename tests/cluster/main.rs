@@ -11,4 +11,5 @@ mod release;
 mod calls;
 mod definitions;
 mod ground;
+mod rights;
 mod verdicts;

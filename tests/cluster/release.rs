@@ -42,6 +42,16 @@ impl<'a> Release<'a> {
     /// Installs the chart in a namespace of its own; `name` is the namespace's too. The cluster has
     /// our definitions already.
     pub(crate) fn install(cluster: &'a Cluster, name: &str, pod_security: &str) -> Self {
+        Self::install_with(cluster, name, pod_security, &[])
+    }
+
+    /// The same with further flags for Helm.
+    pub(crate) fn install_with(
+        cluster: &'a Cluster,
+        name: &str,
+        pod_security: &str,
+        flags: &[&str],
+    ) -> Self {
         load_images(cluster);
         let namespace = cluster.namespace(name);
         let enforce = format!("pod-security.kubernetes.io/enforce={pod_security}");
@@ -57,7 +67,7 @@ impl<'a> Release<'a> {
         let chart = chart.to_str().expect("a path of UTF-8");
         let values = ["--set=crds.enabled=false", "--set=rbac.aggregate=false"];
         let install = ["install", name, chart, "--namespace", name, "--wait", "--timeout=120s"];
-        cluster.helm("helm", &[&install[..], &values].concat());
+        cluster.helm("helm", &[&install[..], &values, flags].concat());
         Self { cluster, namespace, certificate, directory, name: name.to_owned() }
     }
 
