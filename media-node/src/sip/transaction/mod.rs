@@ -338,6 +338,13 @@ impl Transactions {
         id
     }
 
+    /// Waits no longer for the answer to a request of ours. One that still comes is nobody's.
+    pub fn abandon(&mut self, id: TransactionId) {
+        if matches!(self.slots.get(&id), Some(Slot { machine: Machine::Client(..), .. })) {
+            self.remove(id);
+        }
+    }
+
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
     }

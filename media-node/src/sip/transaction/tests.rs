@@ -553,6 +553,26 @@ fn a_broken_connection_ends_what_waits_on_it_and_spares_an_answered_call() {
 }
 
 #[test]
+fn a_request_that_is_abandoned_is_not_repeated_and_its_answer_is_nobodys() {
+    let mut bench = Bench::new();
+    let theirs = message("OPTIONS", "198.51.100.7;branch=z9hG4bKo", "", "call-1", 1);
+    let (server, request) = bench.open(udp(), &theirs);
+    let mut options = request.clone();
+    options.headers.remove(&HeaderName::Via);
+    let id = bench.table.send_request(bench.now, udp(), options, "192.0.2.10:5060");
+    let (_, asked) = sent(&bench.drain());
+    bench.table.abandon(server);
+    assert_eq!(bench.table.len(), 2, "only a request of ours can be abandoned");
+    bench.table.abandon(id);
+    bench.table.abandon(id);
+    assert_eq!(bench.table.len(), 1);
+    let Message::Request(asked) = parse(&asked.replace('\r', "")) else { panic!("a request") };
+    let late = Response::to_request(&asked, StatusCode::OK, None).write();
+    let late = String::from_utf8(late.to_vec()).unwrap().replace('\r', "");
+    assert_eq!(told(&bench.receive(udp(), &late)), "");
+}
+
+#[test]
 fn peers_of_rfc_2543_are_matched_without_a_branch() {
     for branch in ["", ";branch=1", ";branch=z9hG4bK"] {
         let via = format!("198.51.100.7:5062{branch}");
