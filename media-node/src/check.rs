@@ -196,6 +196,14 @@ fn trunk(f: &mut fmt::Formatter<'_>, trunk: &Trunk) -> fmt::Result {
         }
         row(f, "number", number)?;
     }
+    if let Some(outbound) = &trunk.outbound {
+        let asked = match outbound.options_period {
+            Some(period) => format!("OPTIONS every {} s", period.as_secs()),
+            None => "no OPTIONS".to_owned(),
+        };
+        let servers: Vec<String> = outbound.servers.iter().map(ToString::to_string).collect();
+        row(f, "to", format_args!("{}, {asked}", servers.join(", ")))?;
+    }
     let mut limits = Vec::new();
     limits.extend(trunk.limits.concurrent_calls.map(|n| format!("{n} calls")));
     limits.extend(trunk.limits.calls_per_second.map(|n| format!("{n} a second")));

@@ -132,6 +132,7 @@ spec:
     sources: ["192.0.2.0/24"]
   outbound:
     addresses: [sip.carrier.example]
+    callerId: {default: "+442079460000"}
   media:
     codecs: [PCMU, G722]
 ---
@@ -168,10 +169,10 @@ spec:
     has(&["broken.yaml:2: not YAML: "]);
     has(&["trunks.yaml:8: Trunk/a: spec.media.encryption: ", "write transport: TLS"]);
     has(&["trunks.yaml:21: Trunk/b: spec.inbound.authSecretRef.name: Secret \"gone\" not found"]);
-    has(&["trunks.yaml:29: Trunk/c: spec.outbound: not supported yet; this release"]);
-    has(&["trunks.yaml:32: Trunk/c: spec.media.codecs[1]: not supported yet (G722); write PCMU"]);
-    has(&["trunks.yaml:42: Trunk/d: spec.routes[0].numbers[0]: ", "quotes"]);
-    has(&["trunks.yaml:53: Trunk/e: spec.routes[0].agentRef.name: Agent \"nobody\" not found"]);
+    has(&["trunks.yaml:31: Trunk/c: spec.outbound.callerId: not supported yet; this release"]);
+    has(&["trunks.yaml:33: Trunk/c: spec.media.codecs[1]: not supported yet (G722); write PCMU"]);
+    has(&["trunks.yaml:43: Trunk/d: spec.routes[0].numbers[0]: ", "quotes"]);
+    has(&["trunks.yaml:54: Trunk/e: spec.routes[0].agentRef.name: Agent \"nobody\" not found"]);
     assert_eq!(lines.last(), Some(&"7 problems in 2 files"), "{text}");
 }
 
@@ -187,6 +188,32 @@ fn warnings_do_not_fail() {
         "{text}"
     );
     assert!(text.contains("warning: all.yaml:20: Trunk/carrier-a: spec.inbound.sources: 203.0.113.0/24 is a public network"), "{text}");
+}
+
+#[test]
+fn an_outbound_trunk_loads_and_says_what_it_does_not_do_yet() {
+    let trunk = r#"
+apiVersion: trunkline.dev/v1alpha1
+kind: Trunk
+metadata: {name: out}
+spec:
+  transport: TLS
+  outbound:
+    addresses: [sip.carrier.example, "[2001:db8::10]:5062"]
+"#;
+    let (code, text) = report(&[("a.yaml", trunk)]);
+    assert_eq!(code, 0, "{text}");
+    let row = "  to          sip.carrier.example, [2001:db8::10]:5062, OPTIONS every 30 s\n";
+    assert!(text.contains(row), "{text}");
+    assert!(
+        text.contains("warning: a.yaml:7: Trunk/out: spec.outbound: calls to the carrier come")
+    );
+    let (code, text) = report(&[(
+        "a.yaml",
+        &format!("{trunk}    optionsPeriodSeconds: 0\n    caRef: {{name: ca}}\n"),
+    )]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("spec.outbound.caRef.name: Secret \"ca\" not found"), "{text}");
 }
 
 #[test]

@@ -365,6 +365,7 @@ pub struct Trunk {
     pub inactivity: Duration,
     pub idle_audio: IdleAudio,
     pub inbound: Option<Inbound>,
+    pub outbound: Option<Outbound>,
     pub limits: TrunkLimits,
     pub routes: Vec<Route>,
 }
@@ -376,6 +377,54 @@ pub struct Inbound {
     pub sources: Vec<IpNet>,
     pub credentials: Option<Credentials>,
     pub called_number: CalledNumber,
+}
+
+/// The carrier's own servers. They are asked by OPTIONS whether they are there; calls to them come
+/// later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbound {
+    /// In order of preference, never empty.
+    pub servers: Vec<Arc<Server>>,
+    /// Between two OPTIONS to one server; `None` never asks.
+    pub options_period: Option<Duration>,
+}
+
+/// A SIP server of a carrier: all that a connection to it depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Server {
+    pub transport: Transport,
+    /// A name, or an address without brackets.
+    pub host: String,
+    /// As written; see [`Self::port`].
+    pub written_port: Option<u16>,
+    /// Trust these authorities instead of the public ones.
+    pub ca: Option<Vec<rustls::pki_types::CertificateDer<'static>>>,
+    /// The certificate that we show.
+    pub identity: Option<Arc<TlsIdentity>>,
+}
+
+impl Server {
+    /// The port that was written, else that of the transport (RFC 3261 §19.1.2).
+    pub fn port(&self) -> u16 {
+        self.written_port.unwrap_or(match self.transport {
+            Transport::Udp | Transport::Tcp => 5060,
+            Transport::Tls => 5061,
+        })
+    }
+}
+
+impl fmt::Display for Server {
+    /// As a URI has it: `sip.carrier.example`, `[2001:db8::10]:5061`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => f.write_str(&self.host)?,
+        }
+        match self.written_port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

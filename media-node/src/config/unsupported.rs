@@ -15,8 +15,18 @@ fn fault(field: &str, more: &str) -> Fault {
 /// What is written; what a preset fills in is the preset's affair.
 pub(super) fn of_trunk(spec: &TrunkSpec) -> Vec<Fault> {
     let mut faults = Vec::new();
-    if spec.outbound.is_some() {
-        faults.push(fault("spec.outbound", "; this release takes incoming calls only"));
+    if let Some(outbound) = &spec.outbound {
+        let more = "; this release asks the carrier by OPTIONS and calls it not yet";
+        for (field, written) in [
+            ("authSecretRef", outbound.auth_secret_ref.is_some()),
+            ("registration", outbound.registration.is_some()),
+            ("callerId", outbound.caller_id.is_some()),
+            ("ringTimeoutSeconds", outbound.ring_timeout_seconds.is_some()),
+        ] {
+            if written {
+                faults.push(fault(&format!("spec.outbound.{field}"), more));
+            }
+        }
     }
     if let Some(inbound) = &spec.inbound
         && inbound.client_ca_ref.is_some()

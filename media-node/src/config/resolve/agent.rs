@@ -5,7 +5,7 @@ use trunkline_crds::agent::{AgentSpec, Connect as Written, Header};
 
 use super::references::References;
 use super::{Fault, count, seconds};
-use crate::config::{Agent, Connect, Dialect, Fallback, Secret, WebSocket, WebSocketUrl, tls};
+use crate::config::{Agent, Connect, Dialect, Fallback, Secret, WebSocket, WebSocketUrl};
 
 pub(super) fn resolve(
     namespace: &str,
@@ -29,14 +29,7 @@ pub(super) fn resolve(
     let ca = socket.ca_ref.as_ref().and_then(|it| {
         let field = format!("{at}.caRef");
         references
-            .value(namespace, &it.name, &it.key, &field)
-            .and_then(|pem| {
-                tls::authorities(pem.expose()).map_err(|message| {
-                    let message =
-                        format!("key \"{}\" of Secret \"{}\": {message}", it.key.0, it.name.0);
-                    Fault::new(&field, &message)
-                })
-            })
+            .authorities(namespace, &it.name, &it.key, &field)
             .map_err(|fault| faults.push(fault))
             .ok()
     });

@@ -96,6 +96,7 @@ impl Manifests {
             [] => pool.address.fixed.clone(),
             given => given.to_vec(),
         };
+        report.warnings.extend(outbound_warnings(&trunks, &objects));
         report.warnings.extend(pool_warnings(&pool, &trunks, &advertised, &objects, now));
         let mut config = Config {
             hash: files.hash(),
@@ -455,7 +456,15 @@ impl Load<'_> {
             };
             let resolved = self.spec::<TrunkSpec>(object, unsupported::of_trunk).and_then(|spec| {
                 let name = &object.key.name;
-                trunk::resolve(&pool.namespace, name, created, &spec, pool, &self.references)
+                trunk::resolve(
+                    &pool.namespace,
+                    name,
+                    created,
+                    &spec,
+                    pool,
+                    &self.references,
+                    self.now,
+                )
             });
             match resolved {
                 Ok(trunk) => found.push((object, keep(&mut self.good.trunks, &object.key, trunk))),
@@ -577,6 +586,22 @@ fn place(objects: &[&Object], kind: &str, name: &str, field: &str) -> (String, u
         Some(it) => (it.source.file.clone(), it.source.line_of(field)),
         None => (String::new(), 0),
     }
+}
+
+/// Trunks whose carrier is asked, and not called yet.
+fn outbound_warnings(trunks: &[Arc<Trunk>], objects: &[&Object]) -> Vec<Warning> {
+    let of = |trunk: &Arc<Trunk>| {
+        let outbound = trunk.outbound.as_ref()?;
+        let asks = match outbound.options_period {
+            Some(_) => "the carrier's servers are asked by OPTIONS whether they are there",
+            None => "with optionsPeriodSeconds: 0 nothing is done with it",
+        };
+        let field = "spec.outbound".to_owned();
+        let (file, line) = place(objects, "Trunk", &trunk.name, &field);
+        let message = format!("calls to the carrier come with a later release; until then {asks}");
+        Some(Warning { kind: "Trunk".into(), name: trunk.name.clone(), field, message, file, line })
+    };
+    trunks.iter().filter_map(of).collect()
 }
 
 /// What a pool leaves to chance.

@@ -12,7 +12,7 @@ use super::references::References;
 use super::{Fault, addresses, count, networks, seconds};
 use crate::config::{
     Address, LogFormat, MediaPorts, NumberPolicy, Pool, PrivateAddress, PrivateSource,
-    RecordPolicy, SipPorts, Telemetry, TlsIdentity,
+    RecordPolicy, SipPorts, Telemetry,
 };
 
 /// The pool as written, or the built-in defaults for `None`.
@@ -29,7 +29,9 @@ pub(super) fn resolve(
     let mut faults = Vec::new();
 
     let tls = spec.tls.as_ref().and_then(|tls| {
-        identity(namespace, &tls.certificate_ref.name, references, now)
+        let field = "spec.tls.certificateRef";
+        references
+            .identity(namespace, &tls.certificate_ref.name, field, now)
             .map_err(|fault| faults.push(fault))
             .ok()
     });
@@ -98,19 +100,4 @@ pub(super) fn resolve(
         faults.push(Fault::new("spec.drain.timeoutSeconds", "write 86400 (a day) or less"));
     }
     if faults.is_empty() { Ok(pool) } else { Err(faults) }
-}
-
-fn identity(
-    namespace: &str,
-    name: &str,
-    references: &References<'_>,
-    now: UnixTime,
-) -> Result<TlsIdentity, Fault> {
-    let field = "spec.tls.certificateRef";
-    let chain = references.value(namespace, name, "tls.crt", field)?;
-    let key = references.value(namespace, name, "tls.key", field)?;
-    TlsIdentity::from_pem(chain.expose(), key.expose(), now).map_err(|problem| {
-        let message = format!("{} of Secret \"{name}\": {}", problem.key, problem.message);
-        Fault::new(field, &message)
-    })
 }

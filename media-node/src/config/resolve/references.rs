@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use rustls::pki_types::{CertificateDer, UnixTime};
+
 use super::Fault;
-use crate::config::Secret;
 use crate::config::documents::{Body, Key, Object};
+use crate::config::{Secret, TlsIdentity, tls};
 
 /// The Secrets and ConfigMaps of one load.
 pub(super) struct References<'a>(BTreeMap<&'a Key, &'a Object>);
@@ -72,6 +74,36 @@ impl<'a> References<'a> {
         } else {
             Ok(Secret::new(trimmed.to_vec()))
         }
+    }
+
+    /// Certificates to trust, from one key of a Secret.
+    pub(super) fn authorities(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+        field: &str,
+    ) -> Result<Vec<CertificateDer<'static>>, Fault> {
+        let pem = self.value(namespace, name, key, field)?;
+        tls::authorities(pem.expose()).map_err(|message| {
+            Fault::new(field, &format!("key \"{key}\" of Secret \"{name}\": {message}"))
+        })
+    }
+
+    /// Certificate and key of a `kubernetes.io/tls` Secret.
+    pub(super) fn identity(
+        &self,
+        namespace: &str,
+        name: &str,
+        field: &str,
+        now: UnixTime,
+    ) -> Result<TlsIdentity, Fault> {
+        let chain = self.value(namespace, name, "tls.crt", field)?;
+        let key = self.value(namespace, name, "tls.key", field)?;
+        TlsIdentity::from_pem(chain.expose(), key.expose(), now).map_err(|problem| {
+            let message = format!("{} of Secret \"{name}\": {}", problem.key, problem.message);
+            Fault::new(field, &message)
+        })
     }
 
     /// As [`Self::value`], and UTF-8 without control characters: fit for a header.

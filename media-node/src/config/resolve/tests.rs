@@ -127,7 +127,17 @@ fn a_file_that_is_removed_takes_its_objects_with_it() {
 #[test]
 fn what_is_not_supported_yet_is_left_out_whole() {
     let table = [
-        (trunk("x", "outbound: {addresses: [sip.example]}"), "spec.outbound"),
+        (
+            trunk("x", "outbound: {addresses: [a.example], callerId: {default: '+15551230001'}}"),
+            "spec.outbound.callerId",
+        ),
+        (
+            trunk(
+                "x",
+                "outbound: {addresses: [a.example], authSecretRef: {name: s}, registration: {}}",
+            ),
+            "spec.outbound.registration",
+        ),
         (trunk("x", &format!("{FROM_A}, media: {{codecs: [Opus]}}")), "spec.media.codecs[0]"),
         (trunk("x", &format!("{FROM_A}, media: {{dtmf: Info}}")), "spec.media.dtmf"),
         (agent("x", ", audio: {encoding: PCM16, sampleRateHertz: 16000}"), "spec.audio.encoding"),

@@ -27,6 +27,7 @@ fn trunk(name: &str, sources: &[&str], username: Option<&str>, routes: &[(&str, 
                 .map(|it| Credentials { username: it.into(), password: Secret::from("pw") }),
             called_number: CalledNumber { country_code: "44".into(), ..Default::default() },
         }),
+        outbound: None,
         limits: TrunkLimits {
             concurrent_calls: None,
             calls_per_second: None,
