@@ -16,7 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
 
 use crate::admin::{
-    self, AdminState, AgentStatus, CallCounts, Calls, RejectedObject, State, Status, TrunkStatus,
+    self, AdminState, AgentStatus, CallCounts, Calls, Reachability, RejectedObject, State, Status,
+    TrunkStatus,
 };
 use crate::call::{Advertised, Load, Setup, Switchboard};
 use crate::cli;
@@ -24,6 +25,7 @@ use crate::config::read::What;
 use crate::config::watch::Watcher;
 use crate::config::{self, Config, Manifests, PodInfo, TlsIdentity};
 use crate::io::clock::OsRandom;
+use crate::io::dial::Dialler;
 use crate::io::journal::Journal;
 use crate::io::shard::Shards;
 use crate::io::signalling::{Control, Signalling};
@@ -137,6 +139,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("--admin {}", options.admin))?;
     metrics.config_loaded(config.rejected.len());
+    let (reachability, reachability_seen) = watch::channel(Reachability::default());
     let (advertised_changes, advertised_seen) = watch::channel(advertised.clone());
     let tokens = configs_seen.clone();
     let revision = pod_info.now.revision.clone();
@@ -145,7 +148,8 @@ async fn serve(node: Node) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         status: Arc::new(move || {
             let (config, load) = (configs_seen.borrow().clone(), load_seen.borrow().clone());
-            status(&config, &load, &advertised_seen.borrow(), slot, revision.clone())
+            let seen = (advertised_seen.borrow(), reachability_seen.borrow());
+            status(&config, &load, &seen.0, &seen.1, slot, revision.clone())
         }),
         token: Arc::new(move || tokens.borrow().admin_token.clone()),
         commands: admin_commands,
@@ -168,8 +172,9 @@ async fn serve(node: Node) -> anyhow::Result<()> {
     let signalling = Signalling {
         switchboard,
         sockets,
+        dialler: Dialler::new(certificate.clone()),
         shards,
-        journal: Journal::new(calls, metrics.clone()),
+        journal: Journal::new(calls, metrics.clone(), reachability),
         inbound,
         control: controls,
         admin: admin_requests,
@@ -200,6 +205,7 @@ fn status(
     config: &Config,
     load: &Load,
     advertised: &Advertised,
+    reachability: &Reachability,
     slot: Option<u16>,
     revision: Option<String>,
 ) -> Status {
@@ -219,7 +225,8 @@ fn status(
         (false, false) => State::NotReady,
     };
     let trunks = load.trunks.iter().map(|(name, calls)| {
-        (name.clone(), TrunkStatus { calls: *calls, effective: trunk_view(config, name) })
+        let options = reachability.trunks.get(name).cloned();
+        (name.clone(), TrunkStatus { calls: *calls, options, effective: trunk_view(config, name) })
     });
     Status {
         slot,
@@ -233,6 +240,7 @@ fn status(
         accepted: load.accepted,
         refused: load.refused,
         saturated: load.active + load.setup >= load.capacity,
+        advertised: reachability.advertised.clone(),
         trunks: trunks.collect(),
         agents: load
             .agents
@@ -261,6 +269,10 @@ fn trunk_view(config: &Config, name: &str) -> Option<serde_json::Value> {
             "callsPerSecond": trunk.limits.calls_per_second,
             "callDurationSeconds": trunk.limits.call_duration.as_secs(),
         },
+        "outbound": trunk.outbound.as_ref().map(|outbound| serde_json::json!({
+            "addresses": outbound.servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "optionsPeriodSeconds": outbound.options_period.unwrap_or_default().as_secs(),
+        })),
         "routes": trunk.routes.iter().map(|route| &route.name).collect::<Vec<_>>(),
     }))
 }

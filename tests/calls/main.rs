@@ -9,5 +9,6 @@ mod net;
 
 mod audio;
 mod endings;
+mod probes;
 mod refusals;
 mod setup;

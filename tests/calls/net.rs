@@ -11,7 +11,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use trunkline_media_node::call::media::{AgentFailure, Command, Event, Media, Sink};
 use trunkline_media_node::call::{
-    Advertised, CallKey, CallView, Output, Phase, Refusal, Setup, Switchboard,
+    Advertised, AdvertisedView, CallKey, CallView, DialKey, OptionsView, Output, Phase, Refusal,
+    Setup, Switchboard, Target,
 };
 use trunkline_media_node::config::Config;
 use trunkline_media_node::random::Seeded;
@@ -42,6 +43,9 @@ pub(crate) struct Weather {
 
 enum Arrival {
     SipToNode(Bytes),
+    /// What the node sent to its own address.
+    SipToItself(Flow, Bytes),
+    Dialled(DialKey, Flow),
     SipToCarrier(Bytes),
     RtpToNode {
         from: SocketAddr,
@@ -85,6 +89,9 @@ pub(crate) struct Net {
     pub(crate) phases: Vec<(Phase, CallView)>,
     pub(crate) refusals: Vec<Refusal>,
     pub(crate) strangers: usize,
+    /// What the node knows of the carrier's servers, by trunk.
+    pub(crate) options: HashMap<String, OptionsView>,
+    pub(crate) advertised: Vec<AdvertisedView>,
     /// One way, for everything but RTP in bad weather.
     pub(crate) latency: Duration,
     media: HashMap<CallKey, Media>,
@@ -150,6 +157,8 @@ impl Net {
             phases: Vec::new(),
             refusals: Vec::new(),
             strangers: 0,
+            options: HashMap::new(),
+            advertised: Vec::new(),
             latency: Duration::from_millis(5),
             media: HashMap::new(),
             queue: BinaryHeap::new(),
@@ -303,6 +312,8 @@ impl Net {
                 };
                 self.node.handle_bytes(self.now, flow, &bytes);
             }
+            Arrival::SipToItself(flow, bytes) => self.node.handle_bytes(self.now, flow, &bytes),
+            Arrival::Dialled(dial, flow) => self.node.handle_dialled(self.now, dial, Ok(flow)),
             Arrival::SipToCarrier(bytes) => {
                 for reply in self.carrier.receive(self.now, &bytes) {
                     self.sip_to_node(reply, self.latency);
@@ -375,6 +386,9 @@ impl Net {
     fn settle(&mut self) {
         while let Some(output) = self.node.poll_output() {
             match output {
+                Output::Transmit { flow, bytes } if flow.remote == flow.local => {
+                    self.arrive(self.latency, Arrival::SipToItself(flow, bytes));
+                }
                 Output::Transmit { bytes, .. } => {
                     self.arrive(self.latency, Arrival::SipToCarrier(bytes));
                 }
@@ -397,7 +411,26 @@ impl Net {
                 Output::Phase { phase, view, .. } => self.phases.push((phase, *view)),
                 Output::Refused(refusal) => self.refusals.push(*refusal),
                 Output::Stranger { .. } => self.strangers += 1,
-                Output::Malformed { .. } | Output::PrivateAddress { .. } => {}
+                Output::Dial { dial, target, .. } => {
+                    let remote = match target {
+                        Target::Own { address, .. } => address,
+                        Target::Carrier(_) => self.carrier.address,
+                    };
+                    let local = NODE.parse().unwrap();
+                    let flow = Flow { id: 0, transport: Transport::Udp, local, remote };
+                    self.arrive(self.latency, Arrival::Dialled(dial, flow));
+                }
+                Output::Reachable { trunk, options: Some(options) } => {
+                    self.options.insert(trunk, *options);
+                }
+                Output::Reachable { trunk, options: None } => {
+                    self.options.remove(&trunk);
+                }
+                Output::SelfChecked(advertised) => self.advertised = advertised,
+                Output::Malformed { .. }
+                | Output::PrivateAddress { .. }
+                | Output::Hangup { .. }
+                | Output::Probed { .. } => {}
             }
         }
     }

@@ -149,9 +149,12 @@ async fn readyz(Extract(state): Extract<AdminState>) -> Result<&'static str, Api
     )
 )]
 async fn metrics(Extract(state): Extract<AdminState>) -> impl IntoResponse {
-    let Status { state: is, calls, capacity, .. } = (state.status)();
+    let Status { state: is, calls, capacity, trunks, .. } = (state.status)();
     let (ready, draining) = (is == State::Ready, is == State::Draining);
     state.metrics.set_load(calls.setup, calls.active, capacity, ready, draining);
+    let asked = trunks.values().filter_map(|trunk| trunk.options.as_ref());
+    let (reachable, unreachable): (Vec<_>, Vec<_>) = asked.partition(|options| options.ok);
+    state.metrics.set_reachable(reachable.len(), unreachable.len());
     ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], state.metrics.write())
 }
 

@@ -21,7 +21,9 @@ use crate::telemetry::Metrics;
 pub use api::{openapi, router};
 pub use calls::{Calls, Filter};
 pub use serve::serve;
-pub use status::{AgentStatus, CallCounts, RejectedObject, State, Status, TrunkStatus};
+pub use status::{
+    AgentStatus, CallCounts, Reachability, RejectedObject, State, Status, TrunkStatus,
+};
 
 /// What the admin interface asks of the signalling task.
 #[derive(Debug)]

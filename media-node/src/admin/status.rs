@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::call::{AdvertisedView, OptionsView};
 use crate::config;
 
 /// A node and how it fares.
@@ -33,6 +34,8 @@ pub struct Status {
     pub refused: u64,
     /// All of `capacity` is taken.
     pub saturated: bool,
+    /// Each address that carriers are told, and whether it leads back to this node.
+    pub advertised: Vec<AdvertisedView>,
     pub trunks: BTreeMap<String, TrunkStatus>,
     pub agents: BTreeMap<String, AgentStatus>,
     /// Objects, or parts of them, that are not obeyed.
@@ -62,6 +65,9 @@ pub struct CallCounts {
 #[serde(rename_all = "camelCase")]
 pub struct TrunkStatus {
     pub calls: u32,
+    /// Whether the carrier answers OPTIONS; absent while nobody has asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<OptionsView>,
     /// The trunk as it is obeyed, presets filled in.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -72,6 +78,14 @@ pub struct TrunkStatus {
 #[serde(rename_all = "camelCase")]
 pub struct AgentStatus {
     pub calls: u32,
+}
+
+/// What is known of the ways to carriers and to ourselves.
+#[derive(Clone, Debug, Default)]
+pub struct Reachability {
+    /// By trunk.
+    pub trunks: BTreeMap<String, OptionsView>,
+    pub advertised: Vec<AdvertisedView>,
 }
 
 /// Why an object is not obeyed.

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::call::CallView;
 use crate::call::cause::Cause;
 use crate::call::record::{CallDirection, CallState, End, MediaView};
+use crate::call::{AdvertisedView, CallView, OptionsView, Reason};
 
 fn call(id: &str, state: CallState) -> CallView {
     let cause = Cause::CallerHungUp;
@@ -44,6 +44,18 @@ fn call(id: &str, state: CallState) -> CallView {
     }
 }
 
+fn trunk_status() -> TrunkStatus {
+    let options = OptionsView {
+        ok: true,
+        server: "sip.carrier.example".to_owned(),
+        rtt_milliseconds: Some(41),
+        reason: Reason::OptionsOk,
+        message: "OPTIONS 200 in 41 ms".to_owned(),
+        at: "2026-11-23T10:00:00Z".parse().unwrap(),
+    };
+    TrunkStatus { calls: 17, options: Some(options), effective: None }
+}
+
 /// A node with a token (or none), and the commands that it gets.
 struct Node {
     state: AdminState,
@@ -66,7 +78,12 @@ impl Node {
             accepted: 1893,
             refused: 0,
             saturated: false,
-            trunks: [("carrier-a".to_owned(), TrunkStatus { calls: 17, effective: None })].into(),
+            advertised: vec![AdvertisedView {
+                address: "192.0.2.10".parse().unwrap(),
+                reaches_us: Some(true),
+                message: "192.0.2.10:5061 over TLS leads to this node".to_owned(),
+            }],
+            trunks: [("carrier-a".to_owned(), trunk_status())].into(),
             agents: [("support".to_owned(), AgentStatus { calls: 9 })].into(),
             rejected: vec![RejectedObject {
                 kind: "Trunk".to_owned(),
@@ -170,7 +187,13 @@ async fn status_has_the_shape_the_operator_reads() {
             "slot": 3, "revision": "7d9f4c", "configHash": "51c0be", "version": "0.1.0",
             "state": "Ready", "calls": {"active": 21, "setup": 1}, "capacity": 100,
             "accepted": 1893, "refused": 0, "saturated": false,
-            "trunks": {"carrier-a": {"calls": 17}}, "agents": {"support": {"calls": 9}},
+            "advertised": [{"address": "192.0.2.10", "reachesUs": true,
+                            "message": "192.0.2.10:5061 over TLS leads to this node"}],
+            "trunks": {"carrier-a": {"calls": 17, "options": {
+                "ok": true, "server": "sip.carrier.example", "rttMilliseconds": 41,
+                "reason": "OptionsOK", "message": "OPTIONS 200 in 41 ms",
+                "at": "2026-11-23T10:00:00Z"}}},
+            "agents": {"support": {"calls": 9}},
             "rejected": [{"kind": "Trunk", "name": "carrier-b", "field": "spec.transport",
                           "message": "write TLS, TCP or UDP", "outcome": "LeftOut"}],
         })
@@ -338,8 +361,15 @@ async fn the_openapi_description_is_whole_and_true() {
         assert!(properties("CallView").contains(key), "{key}");
     }
     let served = serde_json::to_value((node.state.status)()).unwrap();
-    for key in served.as_object().unwrap().keys() {
-        assert!(properties("Status").contains(key), "{key}");
+    for (schema, at) in [
+        ("Status", ""),
+        ("AdvertisedView", "/advertised/0"),
+        ("TrunkStatus", "/trunks/carrier-a"),
+        ("OptionsView", "/trunks/carrier-a/options"),
+    ] {
+        for key in served.pointer(at).unwrap().as_object().unwrap().keys() {
+            assert!(properties(schema).contains(key), "{schema}.{key}");
+        }
     }
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
 }

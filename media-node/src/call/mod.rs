@@ -6,13 +6,15 @@
 //! ```
 //!
 //! [`Switchboard`] owns signalling: admission, routing, and a [`session`] for each call. [`media`]
-//! is the other half of a call, which lives where its sockets are. Neither reads a clock, draws a
-//! random number or touches a socket.
+//! is the other half of a call, which lives where its sockets are. [`probes`] are the questions that
+//! we ask by ourselves. None of them reads a clock, draws a random number or touches a socket.
 
+mod advertised;
 pub mod cause;
 mod limits;
 pub mod media;
 mod ports;
+mod probes;
 pub mod record;
 mod session;
 mod strangers;
@@ -24,12 +26,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::Agent;
-use crate::sip::{Flow, HeaderName};
+use crate::config::{self, Agent};
+use crate::sip::{Flow, HeaderName, Transport};
 
+pub use advertised::Advertised;
 pub use ports::{PortPair, PortPool};
+pub use probes::{
+    AdvertisedView, DialFailure, DialKey, DialStep, Families, OptionsView, Reason, Target,
+};
 pub use record::CallView;
-pub use switchboard::{Advertised, Load, Setup, Switchboard};
+pub use switchboard::{Load, Setup, Switchboard};
 
 /// What a call is known by inside one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +82,33 @@ pub enum Output {
         advertised: IpAddr,
         peer: IpAddr,
     },
+    /// Find a flow to this target, to an address of one of these families, and tell
+    /// [`Switchboard::handle_dialled`].
+    Dial {
+        dial: DialKey,
+        target: Target,
+        families: Families,
+    },
+    /// Close this connection, which we opened.
+    Hangup {
+        flow: Flow,
+    },
+    /// An OPTIONS to a carrier's server has come to an end.
+    Probed {
+        trunk: String,
+        server: String,
+        reason: Reason,
+        message: String,
+        /// The first answer of this server, or another one than before.
+        changed: bool,
+    },
+    /// What is known of a trunk's servers; `None` when nothing is.
+    Reachable {
+        trunk: String,
+        options: Option<Box<OptionsView>>,
+    },
+    /// What is known of each address that we advertise.
+    SelfChecked(Vec<AdvertisedView>),
 }
 
 /// The milestones of a call.
@@ -157,5 +190,21 @@ impl Refusal {
     fn header(mut self: Box<Self>, name: HeaderName, value: String) -> Box<Self> {
         self.headers.push((name, value));
         self
+    }
+}
+
+fn of_config(transport: Transport) -> config::Transport {
+    match transport {
+        Transport::Udp => config::Transport::Udp,
+        Transport::Tcp => config::Transport::Tcp,
+        Transport::Tls => config::Transport::Tls,
+    }
+}
+
+fn of_sip(transport: config::Transport) -> Transport {
+    match transport {
+        config::Transport::Udp => Transport::Udp,
+        config::Transport::Tcp => Transport::Tcp,
+        config::Transport::Tls => Transport::Tls,
     }
 }

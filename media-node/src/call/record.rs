@@ -169,7 +169,7 @@ impl Session {
 }
 
 /// A moment of the process's clock as wall time.
-fn timestamp(epoch: (Instant, SystemTime), at: Instant) -> Timestamp {
+pub(super) fn timestamp(epoch: (Instant, SystemTime), at: Instant) -> Timestamp {
     let wall = match at.checked_duration_since(epoch.0) {
         Some(since) => epoch.1 + since,
         None => epoch.1.checked_sub(epoch.0 - at).unwrap_or(epoch.1),

@@ -16,14 +16,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use super::advertised::{Advertised, sent_by};
 use super::cause::Cause;
 use super::limits::{Limits, TrunkLimits};
 use super::media::{Event, PlayoutBudget};
 use super::ports::PortPool;
+use super::probes::{Asking, DialFailure, DialKey, Probes};
 use super::record::{CallView, Masking};
 use super::session::{ALLOW, Beginning, Context, Session, policy};
 use super::strangers::Strangers;
-use super::{CallKey, Output, Refusal};
+use super::{CallKey, Output, Refusal, of_config};
 use crate::config::resolve::is_public;
 use crate::config::{self, Agent, CalledHeader, Candidates, Config, Fallback, Unrouted, route};
 use crate::random::Random;
@@ -60,14 +62,6 @@ pub struct Setup {
     pub epoch: (Instant, SystemTime),
 }
 
-/// The addresses that SDP, Contact and Via say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Advertised {
-    pub public: Vec<IpAddr>,
-    /// Said to peers within `exposure.address.private.networks`.
-    pub private: Vec<IpAddr>,
-}
-
 /// See the module.
 pub struct Switchboard {
     config: Arc<Config>,
@@ -82,6 +76,7 @@ pub struct Switchboard {
     limits: Limits,
     ports: PortPool,
     strangers: Strangers,
+    probes: Probes,
     authenticator: Authenticator,
     random: Box<dyn Random>,
     playout_budget: Arc<PlayoutBudget>,
@@ -114,7 +109,8 @@ impl Switchboard {
         let mut salt = vec![0; 32];
         random.fill(&mut salt);
         let realm = "trunkline";
-        Self {
+        let config = Arc::clone(&setup.config);
+        let mut switchboard = Self {
             masking: Masking::new(setup.config.pool.records.numbers, salt),
             config: setup.config,
             advertised: setup.advertised,
@@ -131,6 +127,7 @@ impl Switchboard {
             limits: Limits::default(),
             ports: PortPool::new(setup.rtp_ports.0..=setup.rtp_ports.1),
             strangers: Strangers::default(),
+            probes: Probes::default(),
             authenticator: Authenticator::new(realm, &setup.pool_key, NONCE_VALIDITY),
             random,
             playout_budget: Arc::new(PlayoutBudget::new(PLAYOUT_BUDGET_LEN_BYTES)),
@@ -139,7 +136,12 @@ impl Switchboard {
             accepted: 0,
             refused: 0,
             out: VecDeque::new(),
-        }
+        };
+        switchboard.with_probes(setup.epoch.0, |probes, cx| {
+            probes.handle_config(cx, &config);
+            probes.handle_advertised(cx);
+        });
+        switchboard
     }
 
     /// Whether an address may open a connection at all; asked before a TLS handshake is paid for.
@@ -181,17 +183,32 @@ impl Switchboard {
     }
 
     /// New configuration meets new calls; live ones keep what they began with.
-    pub fn handle_config(&mut self, config: Arc<Config>) {
+    pub fn handle_config(&mut self, now: Instant, config: Arc<Config>) {
         self.limits.retain(
             |trunk| config.trunks.iter().any(|it| it.name == trunk),
             |agent| config.agents.contains_key(agent),
         );
         self.masking.set_policy(config.pool.records.numbers);
-        self.config = config;
+        self.config = Arc::clone(&config);
+        self.with_probes(now, |probes, cx| probes.handle_config(cx, &config));
+        self.drain_transactions(now);
     }
 
-    pub fn handle_advertised(&mut self, advertised: Advertised) {
+    pub fn handle_advertised(&mut self, now: Instant, advertised: Advertised) {
         self.advertised = advertised;
+        self.with_probes(now, Probes::handle_advertised);
+        self.drain_transactions(now);
+    }
+
+    /// The way that [`Output::Dial`] asked for, or why there is none.
+    pub fn handle_dialled(
+        &mut self,
+        now: Instant,
+        dial: DialKey,
+        result: Result<Flow, DialFailure>,
+    ) {
+        self.with_probes(now, |probes, cx| probes.handle_dialled(cx, dial, result));
+        self.drain_transactions(now);
     }
 
     pub fn handle_media(&mut self, now: Instant, call: CallKey, event: Event) {
@@ -301,6 +318,7 @@ impl Switchboard {
                 self.with_session(now, call, |session, cx| session.end(cx, Cause::Drained));
             }
         }
+        self.with_probes(now, Probes::handle_timeout);
         self.drain_transactions(now);
     }
 
@@ -311,7 +329,8 @@ impl Switchboard {
         let sessions = self.sessions.values().filter_map(Session::poll_timeout).min();
         let drain =
             self.draining.filter(|_| self.sessions.values().any(|session| !session.is_ending()));
-        [self.transactions.poll_timeout(), sessions, drain].into_iter().flatten().min()
+        let probes = self.probes.poll_timeout();
+        [self.transactions.poll_timeout(), sessions, drain, probes].into_iter().flatten().min()
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -346,8 +365,13 @@ impl Switchboard {
                         });
                     }
                 }
-                // The BYE is the only request of ours, and the call has ended whatever the answer.
-                transaction::Output::Response { .. } | transaction::Output::Failed { .. } => {}
+                // What a BYE is answered changes nothing: the call has ended.
+                transaction::Output::Response { id, response, .. } => {
+                    self.with_probes(now, |probes, cx| probes.handle_response(cx, id, &response));
+                }
+                transaction::Output::Failed { id, cause } => {
+                    self.with_probes(now, |probes, cx| probes.handle_failed(cx, id, cause));
+                }
             }
         }
     }
@@ -372,6 +396,25 @@ impl Switchboard {
         Some(result)
     }
 
+    /// Runs one input through the probes; what they told the transactions is for
+    /// [`Self::drain_transactions`].
+    fn with_probes<T>(
+        &mut self,
+        now: Instant,
+        input: impl FnOnce(&mut Probes, &mut Asking<'_>) -> T,
+    ) -> T {
+        let mut cx = Asking {
+            now,
+            transactions: &mut self.transactions,
+            random: &mut *self.random,
+            pool: &self.config.pool,
+            advertised: &self.advertised,
+            epoch: self.epoch,
+            out: &mut self.out,
+        };
+        input(&mut self.probes, &mut cx)
+    }
+
     fn context(&mut self, now: Instant) -> Context<'_> {
         Context {
             now,
@@ -387,6 +430,9 @@ impl Switchboard {
     }
 
     fn handle_request(&mut self, now: Instant, id: TransactionId, flow: Flow, request: Request) {
+        if self.with_probes(now, |probes, cx| probes.is_our_own(cx, &request)) {
+            return self.transactions.forget(id);
+        }
         let in_dialog = request.headers.to().is_ok_and(|to| to.tag().is_some());
         if in_dialog {
             let dialog = DialogId::of_request(&request);
@@ -723,23 +769,11 @@ impl Switchboard {
     }
 
     fn toward(&self, peer: IpAddr) -> Option<IpAddr> {
-        let Advertised { public, private } = &self.advertised;
-        self.config.pool.address.toward(peer, public, private)
+        self.advertised.toward(&self.config.pool, peer)
     }
 
     fn sent_by(&self, address: IpAddr, transport: Transport) -> String {
-        let ports = &self.config.pool.sip;
-        let port = match transport {
-            Transport::Udp => ports.udp,
-            Transport::Tcp => ports.tcp,
-            Transport::Tls => ports.tls,
-        };
-        match (address, port) {
-            (IpAddr::V6(address), Some(port)) => format!("[{address}]:{port}"),
-            (IpAddr::V6(address), None) => format!("[{address}]"),
-            (address, Some(port)) => format!("{address}:{port}"),
-            (address, None) => address.to_string(),
-        }
+        sent_by(&self.config.pool, address, transport)
     }
 
     /// The user part of our Contact: whose call it is, opaque to everybody else.
@@ -889,12 +923,4 @@ fn contact(token: &str, sent_by: &str, flow: &Flow, request: &Request) -> NameAd
     let scheme = if secure { "sips" } else { "sip" };
     let text = format!("{scheme}:{token}@{sent_by}{transport}");
     NameAddr::new(Uri::parse(text.as_bytes()).expect("made of a token and an address"))
-}
-
-fn of_config(transport: Transport) -> config::Transport {
-    match transport {
-        Transport::Udp => config::Transport::Udp,
-        Transport::Tcp => config::Transport::Tcp,
-        Transport::Tls => config::Transport::Tls,
-    }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::admin::Calls;
-use crate::call::{CallView, Phase, Refusal};
+use crate::admin::{Calls, Reachability};
+use crate::call::{AdvertisedView, CallView, OptionsView, Phase, Reason, Refusal};
 use crate::sip::Flow;
 use crate::telemetry::{CallSpans, Metrics, SipDirection};
 
@@ -17,11 +18,17 @@ pub(crate) struct Journal {
     calls: Arc<Calls>,
     metrics: Arc<Metrics>,
     spans: CallSpans,
+    /// Where `/v1/status` looks.
+    reachability: watch::Sender<Reachability>,
 }
 
 impl Journal {
-    pub(crate) fn new(calls: Arc<Calls>, metrics: Arc<Metrics>) -> Self {
-        Self { calls, metrics, spans: CallSpans::new() }
+    pub(crate) fn new(
+        calls: Arc<Calls>,
+        metrics: Arc<Metrics>,
+        reachability: watch::Sender<Reachability>,
+    ) -> Self {
+        Self { calls, metrics, spans: CallSpans::new(), reachability }
     }
 
     pub(crate) fn received(&self, flow: &Flow, bytes: &Bytes) {
@@ -82,6 +89,50 @@ impl Journal {
             "a private address was told to a public peer: there will be no audio \
              (MediaPool spec.exposure.address, or --advertise)"
         );
+    }
+}
+
+impl Journal {
+    pub(crate) fn probed(
+        &self,
+        trunk: &str,
+        server: &str,
+        reason: Reason,
+        message: &str,
+        changed: bool,
+    ) {
+        self.metrics.probed(reason.label());
+        match (changed, reason.is_ok()) {
+            (false, _) => {}
+            (true, true) => info!(trunk, server, %reason, "the carrier answers: {message}"),
+            (true, false) => {
+                let field = "spec.outbound";
+                warn!(trunk, server, field, %reason, "the carrier is out of reach: {message}");
+            }
+        }
+    }
+
+    pub(crate) fn reachable(&self, trunk: String, options: Option<Box<OptionsView>>) {
+        self.reachability.send_modify(|known| match options {
+            Some(options) => {
+                known.trunks.insert(trunk, *options);
+            }
+            None => {
+                known.trunks.remove(&trunk);
+            }
+        });
+    }
+
+    pub(crate) fn self_checked(&self, advertised: Vec<AdvertisedView>) {
+        let before = self.reachability.borrow().advertised.clone();
+        for view in advertised.iter().filter(|view| !before.contains(view)) {
+            match view.reaches_us {
+                Some(true) => info!(address = %view.address, "self-check: {}", view.message),
+                Some(false) => warn!(address = %view.address, "self-check: {}", view.message),
+                None => {}
+            }
+        }
+        self.reachability.send_modify(|known| known.advertised = advertised);
     }
 }
 

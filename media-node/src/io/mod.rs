@@ -4,6 +4,8 @@
 
 pub(crate) mod agent;
 pub(crate) mod clock;
+mod connection;
+pub(crate) mod dial;
 pub(crate) mod journal;
 pub(crate) mod shard;
 pub(crate) mod signalling;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 use tracing::{debug, error, warn};
 
+use super::dial::Dialler;
 use super::journal::Journal;
 use super::shard::{MediaEvent, Opening, RtpSockets, Shards};
 use super::sip::{Inbound, SipSockets};
@@ -42,6 +43,7 @@ pub(crate) enum Control {
 pub(crate) struct Signalling {
     pub(crate) switchboard: Switchboard,
     pub(crate) sockets: SipSockets,
+    pub(crate) dialler: Dialler,
     pub(crate) shards: Shards,
     pub(crate) journal: Journal,
     pub(crate) inbound: mpsc::Receiver<Inbound>,
@@ -70,7 +72,7 @@ impl AgentTls {
         if let Some(config) = self.0.get(&endpoint.ca) {
             return Ok(Some(config.clone()));
         }
-        let config = tls::client_config(endpoint.ca.as_deref())?;
+        let config = tls::client_config(endpoint.ca.as_deref(), None)?;
         self.0.insert(endpoint.ca.clone(), config.clone());
         Ok(Some(config))
     }
@@ -108,10 +110,11 @@ impl Signalling {
                 control = self.control.recv() => match control {
                     Some(Control::Config(config)) => {
                         agent_tls = AgentTls::default();
-                        self.switchboard.handle_config(config);
+                        self.dialler.handle_config();
+                        self.switchboard.handle_config(Instant::now(), config);
                     }
                     Some(Control::Advertised(advertised)) => {
-                        self.switchboard.handle_advertised(advertised);
+                        self.switchboard.handle_advertised(Instant::now(), advertised);
                     }
                     Some(Control::Drain { deadline }) => self.switchboard.drain(deadline),
                     Some(Control::Exit { deadline }) => {
@@ -132,7 +135,13 @@ impl Signalling {
                         self.journal.received(&flow, &bytes);
                         self.switchboard.handle_bytes(Instant::now(), flow, &bytes);
                     }
+                    Some(Inbound::Dialled { target, result }) => {
+                        for dial in self.dialler.handle_dialled(&target, &result) {
+                            self.switchboard.handle_dialled(Instant::now(), dial, result.clone());
+                        }
+                    }
                     Some(Inbound::Closed { flow }) => {
+                        self.dialler.handle_closed(&flow);
                         self.switchboard.handle_transport_error(Instant::now(), flow);
                     }
                     None => return,
@@ -221,6 +230,17 @@ impl Signalling {
                 Output::PrivateAddress { trunk, advertised, peer } => {
                     self.journal.private_address(&trunk, advertised, peer);
                 }
+                Output::Dial { dial, target, families } => {
+                    if let Some(result) = self.dialler.dial(&self.sockets, dial, target, families) {
+                        self.switchboard.handle_dialled(Instant::now(), dial, result);
+                    }
+                }
+                Output::Hangup { flow } => self.sockets.close(&flow),
+                Output::Probed { trunk, server, reason, message, changed } => {
+                    self.journal.probed(&trunk, &server, reason, &message, changed);
+                }
+                Output::Reachable { trunk, options } => self.journal.reachable(trunk, options),
+                Output::SelfChecked(advertised) => self.journal.self_checked(advertised),
             }
         }
     }

@@ -1,40 +1,29 @@
 //! SIP sockets: UDP datagrams, TCP and TLS connections. Bytes in become whole messages with the
 //! [`Flow`] they came on; messages out leave on the flow they name. Nothing here reads SIP beyond
-//! the framing of a stream.
+//! the framing of a stream. What becomes of a connection is in [`super::connection`]; those that we
+//! open ourselves begin in [`super::dial`].
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use crate::sip::framing::{Frame, Framer};
+use super::connection::{Connections, MAX_CONNECTIONS, Opening, converse};
+use crate::call::{DialFailure, Target};
 use crate::sip::{Flow, Transport};
 
 /// A TLS handshake that takes longer is a peer that does not mean it.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A message that has begun must be whole within this time, or it is a slow-loris.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A peer that does not take what we write for this long is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Messages for one connection are written together up to this size: one TLS record.
-const MAX_WRITE_BYTES: usize = 16 << 10;
-/// Messages waiting to be written to one connection before it counts as dead.
-const WRITE_QUEUE: usize = 256;
 /// After an accept that failed for want of something that will come back.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// Connections held at once over all listeners.
-const MAX_CONNECTIONS: usize = 4096;
 
 /// What the network says to the signalling task.
 pub(crate) enum Inbound {
@@ -42,6 +31,8 @@ pub(crate) enum Inbound {
     Message { flow: Flow, bytes: Bytes },
     /// A connection is gone.
     Closed { flow: Flow },
+    /// What became of a flow that we wanted.
+    Dialled { target: Target, result: Result<Flow, DialFailure> },
 }
 
 /// Decides, before a TLS handshake is paid for, whether an address may speak on a transport at all.
@@ -62,17 +53,11 @@ pub(crate) struct Ports {
 pub(crate) struct SipSockets {
     udp: Option<Arc<UdpSocket>>,
     connections: Arc<Connections>,
-}
-
-#[derive(Default)]
-struct Connections {
-    next_id: AtomicU64,
-    count: AtomicUsize,
-    writers: Mutex<HashMap<u64, mpsc::Sender<Bytes>>>,
+    inbound: mpsc::Sender<Inbound>,
 }
 
 /// The flow id of the UDP socket; connections count from one.
-const UDP_FLOW: u64 = 0;
+pub(super) const UDP_FLOW: u64 = 0;
 
 impl SipSockets {
     /// Binds the listeners and starts reading them into `inbound`.
@@ -104,7 +89,7 @@ impl SipSockets {
                 inbound.clone(),
             ));
         }
-        Ok(Self { udp, connections })
+        Ok(Self { udp, connections, inbound })
     }
 
     /// Sends now or not at all: a datagram the kernel has no room for is lost like any other, and a
@@ -127,12 +112,32 @@ impl SipSockets {
             io::Error::from(io::ErrorKind::BrokenPipe)
         })
     }
-}
 
-impl Connections {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, mpsc::Sender<Bytes>>> {
-        // A map of senders is valid after any panic.
-        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Closes a connection, whatever still waits to be written.
+    pub(crate) fn close(&self, flow: &Flow) {
+        self.connections.lock().remove(&flow.id);
+    }
+
+    pub(super) fn is_open(&self, flow: &Flow) -> bool {
+        self.connections.lock().get(&flow.id).is_some_and(|writer| !writer.is_closed())
+    }
+
+    pub(super) fn udp_local(&self) -> Option<SocketAddr> {
+        self.udp.as_ref().and_then(|socket| socket.local_addr().ok())
+    }
+
+    pub(super) fn inbound(&self) -> mpsc::Sender<Inbound> {
+        self.inbound.clone()
+    }
+
+    /// See [`Connections::expect_ourselves`].
+    pub(super) fn expect_ourselves(&self, duration: Duration) {
+        self.connections.expect_ourselves(duration);
+    }
+
+    /// Room for one more connection; `None` when there are too many.
+    pub(super) fn open_one(&self) -> Option<Opening> {
+        Opening::new(&self.connections, self.inbound.clone())
     }
 }
 
@@ -243,23 +248,20 @@ async fn accept(
             }
         };
         let remote = canonical(remote);
-        if !gate(remote.ip(), transport) {
+        if !gate(remote.ip(), transport) && !connections.may_be_ourselves() {
             debug!(%remote, "connection from a stranger closed unanswered");
             continue;
         }
-        if connections.count.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
-            connections.count.fetch_sub(1, Ordering::Relaxed);
+        let Some(id) = connections.open_one() else {
             warn!(%remote, limit = MAX_CONNECTIONS, "too many SIP connections");
             continue;
-        }
-        let id = connections.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        };
         let flow = Flow { id, transport, local, remote };
         let (acceptor, connections, inbound) =
             (acceptor.clone(), connections.clone(), inbound.clone());
         tokio::spawn(async move {
             serve(stream, acceptor, flow, &connections, &inbound).await;
-            connections.lock().remove(&id);
-            connections.count.fetch_sub(1, Ordering::Relaxed);
+            connections.close_one(id);
         });
     }
 }
@@ -275,9 +277,11 @@ async fn serve(
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60));
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     let result = match acceptor {
-        None => converse(stream, flow, connections, inbound).await,
+        None => converse(stream, flow, connections.register(flow.id), None, inbound).await,
         Some(acceptor) => match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => converse(stream, flow, connections, inbound).await,
+            Ok(Ok(stream)) => {
+                converse(stream, flow, connections.register(flow.id), None, inbound).await
+            }
             Ok(Err(error)) => {
                 warn!(remote = %flow.remote, %error, "TLS handshake failed");
                 return;
@@ -290,85 +294,4 @@ async fn serve(
     };
     debug!(remote = %flow.remote, transport = ?flow.transport, reason = result, "connection closed");
     let _ = inbound.send(Inbound::Closed { flow }).await;
-}
-
-/// Reads and writes one connection until either side is done with it. Returns why it ended.
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
-    flow: Flow,
-    connections: &Connections,
-    inbound: &mpsc::Sender<Inbound>,
-) -> &'static str {
-    let (writer, mut outbound) = mpsc::channel(WRITE_QUEUE);
-    connections.lock().insert(flow.id, writer);
-    let mut framer = Framer::new();
-    let mut buffer = BytesMut::with_capacity(8 << 10);
-    let mut whole_by = None;
-    loop {
-        tokio::select! {
-            read = stream.read_buf(&mut buffer) => {
-                match read {
-                    Ok(0) => return "closed by the peer",
-                    Err(_) => return "read error",
-                    Ok(_) => {}
-                }
-                framer.push(&buffer.split());
-                buffer.reserve(8 << 10);
-                while let Some(frame) = framer.next() {
-                    match frame {
-                        Ok(Frame::Message(bytes)) => {
-                            // Waiting here is back-pressure on this peer alone.
-                            if inbound.send(Inbound::Message { flow, bytes }).await.is_err() {
-                                return "node is stopping";
-                            }
-                        }
-                        // RFC 5626 §3.5.1: a double CRLF is answered by a single one.
-                        Ok(Frame::Ping) => {
-                            if !write(&mut stream, b"\r\n").await {
-                                return "write error";
-                            }
-                        }
-                        Err(error) => {
-                            warn!(remote = %flow.remote, %error, "stream cannot be framed");
-                            if let Some(reply) = error.reply {
-                                write(&mut stream, &reply.write()).await;
-                            }
-                            return "framing error";
-                        }
-                    }
-                }
-                whole_by = match (framer.held() == 0, whole_by) {
-                    (true, _) => None,
-                    (false, None) => Some(tokio::time::Instant::now() + MESSAGE_TIMEOUT),
-                    (false, running) => running,
-                };
-            }
-            bytes = outbound.recv() => {
-                let Some(mut bytes) = bytes else { return "write queue overflow" };
-                // What was queued meanwhile goes along: a 100 and the 180 behind it are one write.
-                while bytes.len() < MAX_WRITE_BYTES && let Ok(more) = outbound.try_recv() {
-                    bytes = [bytes, more].concat().into();
-                }
-                if !write(&mut stream, &bytes).await {
-                    return "write error";
-                }
-            },
-            () = until(whole_by) => return "message not completed in time",
-        }
-    }
-}
-
-async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> bool {
-    let written = timeout(WRITE_TIMEOUT, async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    });
-    matches!(written.await, Ok(Ok(())))
-}
-
-async fn until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }

@@ -1,14 +1,18 @@
 //! TLS on both sides: the certificate that carriers see, exchanged without touching a connection,
-//! and the roots by which an agent is trusted.
+//! and the roots by which an agent or a carrier's server is trusted.
 
 use std::sync::{Arc, RwLock};
 
 use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 
 /// One cryptography provider for the whole process.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -29,9 +33,15 @@ impl ServerCertificate {
     }
 }
 
+impl ServerCertificate {
+    fn now(&self) -> Arc<CertifiedKey> {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
 impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
+        Some(self.now())
     }
 }
 
@@ -62,9 +72,11 @@ pub(crate) fn self_signed(names: Vec<String>) -> anyhow::Result<Arc<CertifiedKey
     Ok(certified_key(vec![made.cert.der().clone()], key.into())?)
 }
 
-/// The client side towards agents: the web's roots, or the agent's own CA in their place.
+/// The client side towards agents and carriers: the web's roots, or the peer's own CA in their place.
+/// `identity` is what we show to who asks for a certificate.
 pub(crate) fn client_config(
     own_ca: Option<&[CertificateDer<'static>]>,
+    identity: Option<Arc<CertifiedKey>>,
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut roots = RootCertStore::empty();
     match own_ca {
@@ -75,11 +87,75 @@ pub(crate) fn client_config(
         }
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     }
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        Some(key) => {
+            let shown = SingleCertAndKey::from(CertifiedKey::clone(&key));
+            config.with_client_cert_resolver(Arc::new(shown))
+        }
+        None => config.with_no_client_auth(),
+    };
     // A resumed handshake saves the caller a ring or two; sixteen servers are enough per agent.
     config.resumption = Resumption::in_memory_sessions(16);
     Ok(Arc::new(config))
+}
+
+/// The client side towards ourselves: whoever shows our certificate, and proves to have its key, is
+/// right, by whatever name; nobody else is.
+pub(crate) fn own_config(own: Arc<ServerCertificate>) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let verifier = OnlyOurselves { own, provider: provider() };
+    let config = ClientConfig::builder_with_provider(verifier.provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+#[derive(Debug)]
+struct OnlyOurselves {
+    own: Arc<ServerCertificate>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for OnlyOurselves {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.own.now().cert.first() {
+            Some(own) if own == end_entity => Ok(ServerCertVerified::assertion()),
+            _ => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }

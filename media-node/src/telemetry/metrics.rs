@@ -71,6 +71,8 @@ pub struct Metrics {
     malformed: Counter,
     messages: Family<MessageLabels, Counter>,
     reloads: Counter,
+    probes: Family<ReasonLabel, Counter>,
+    carriers: Family<StateLabel, Gauge>,
     setup: Histogram,
     duration: Histogram,
     first_audio: Histogram,
@@ -119,6 +121,8 @@ impl Metrics {
             malformed: Counter::default(),
             messages: Family::default(),
             reloads: Counter::default(),
+            probes: Family::default(),
+            carriers: Family::default(),
             setup: seconds(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
             duration: seconds(&[
                 1.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
@@ -160,6 +164,11 @@ impl Metrics {
         r.register("strangers", help, self.strangers.clone());
         r.register("sip_malformed", "Messages that could not be read", self.malformed.clone());
         r.register("sip_messages", "SIP messages", self.messages.clone());
+        let help = "OPTIONS to carriers' servers, by what they came to";
+        r.register("options_probes", help, self.probes.clone());
+        let help =
+            "Trunks whose carrier is asked by OPTIONS, by whether one of its servers answers";
+        r.register("probed_trunks", help, self.carriers.clone());
         let (seconds, bytes) = (|| Unit::Seconds, || Unit::Bytes);
         let help = "From the INVITE to the answer";
         r.register_with_unit("call_setup", help, seconds(), self.setup.clone());
@@ -195,6 +204,20 @@ impl Metrics {
         self.capacity.set(i64::from(capacity));
         self.ready.set(i64::from(ready));
         self.draining.set(i64::from(draining));
+    }
+
+    /// Trunks whose carrier answered OPTIONS when it was last asked, and those whose did not; set as
+    /// [`Self::set_load`].
+    pub fn set_reachable(&self, reachable: usize, unreachable: usize) {
+        for (state, count) in [("reachable", reachable), ("unreachable", unreachable)] {
+            let gauge = self.carriers.get_or_create_owned(&StateLabel { state });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// `reason` is the label of what an OPTIONS came to, from a fixed set.
+    pub fn probed(&self, reason: &'static str) {
+        self.probes.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// A configuration came in force.
