@@ -6,6 +6,7 @@
 
 mod manifests;
 mod pjsip_pipecat;
+mod probes;
 mod secrets;
 mod silence;
 mod sipp;

@@ -125,6 +125,7 @@ def parse_arguments():
     parser.add_argument("--ca", help="CA file that the peer's certificate must be signed by")
     parser.add_argument("--certificate", help="own certificate (needed to answer over TLS)")
     parser.add_argument("--key", help="its private key")
+    parser.add_argument("--ask-certificate", action="store_true", help="take only peers with a certificate of --ca")
     parser.add_argument("--codec", default="PCMU/8000", help="the one codec that is offered")
     parser.add_argument("--play", help="WAV file to speak, 8 kHz mono PCM")
     parser.add_argument("--record", help="WAV file for what is heard")
@@ -164,6 +165,8 @@ def make_endpoint(options, log):
         if options.ca:
             transport.tlsConfig.CaListFile = options.ca
             transport.tlsConfig.verifyServer = True
+            transport.tlsConfig.verifyClient = options.ask_certificate
+            transport.tlsConfig.requireClientCert = options.ask_certificate
         if options.certificate:
             transport.tlsConfig.certFile = options.certificate
             transport.tlsConfig.privKeyFile = options.key
