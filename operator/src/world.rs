@@ -272,11 +272,14 @@ pub struct TrunkReport {
     pub registered: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OptionsReport {
     pub ok: bool,
     pub rtt_milliseconds: Option<u32>,
+    /// A reason of the condition `Reachable`, and a sentence for people.
+    pub reason: String,
+    pub message: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -232,6 +232,9 @@ fn is_news(before: &Poll, after: &Poll) -> bool {
             for trunk in status.trunks.values_mut() {
                 if let Some(options) = &mut trunk.options {
                     options.rtt_milliseconds = None;
+                    if options.ok {
+                        options.message.clear(); // it says how long the answer took
+                    }
                 }
             }
             for agent in status.agents.values_mut() {

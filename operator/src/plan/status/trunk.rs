@@ -223,15 +223,11 @@ impl View<'_> {
             let message = "nobody asks: outbound.optionsPeriodSeconds is 0";
             return Judgement::unknown(type_, reasons::DISABLED, message);
         }
-        if let Some(answered) = self.reports(pool).filter_map(|it| it.options).map(|it| it.ok).max()
-        {
-            return match answered {
+        let asked = self.reports(pool).filter_map(|it| it.options.as_ref());
+        if let Some(best) = asked.max_by_key(|it| it.ok) {
+            return match best.ok {
                 true => Judgement::yes(type_, reasons::OPTIONS_OK, "the carrier answers OPTIONS"),
-                false => Judgement::no(
-                    type_,
-                    reasons::OPTIONS_TIMEOUT,
-                    "the carrier answers no pod's OPTIONS: look at outbound.addresses and firewalls",
-                ),
+                false => Judgement::no(type_, unreachable(&best.reason), unanswered(&best.message)),
             };
         }
         let no = |reason, words: &str| Judgement::no(type_, reason, words);
@@ -345,4 +341,21 @@ impl View<'_> {
         told.map(|(reason, note)| event("Trunk", &self.trunk.metadata, true, reason, &note))
             .collect()
     }
+}
+
+/// A pod's reason among those that the condition knows.
+fn unreachable(reason: &str) -> &'static str {
+    let known = [
+        reasons::REJECTED,
+        reasons::CONNECT_FAILED,
+        reasons::TLS_HANDSHAKE_FAILED,
+        reasons::DNS_FAILED,
+    ];
+    known.into_iter().find(|it| *it == reason).unwrap_or(reasons::OPTIONS_TIMEOUT)
+}
+
+/// A pod's words, and what to do about them.
+fn unanswered(message: &str) -> String {
+    let words = if message.is_empty() { "the carrier answers no pod's OPTIONS" } else { message };
+    format!("{words}: look at outbound.addresses and firewalls")
 }

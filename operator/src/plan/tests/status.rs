@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::sim::Sim;
 use crate::plan::{Status, plan};
-use crate::world::{Probe, Refusal, Rejected};
+use crate::world::{OptionsReport, Probe, Refusal, Rejected};
 
 fn route(number: &str) -> serde_json::Value {
     json!([{"name": "one", "numbers": [number], "agentRef": {"name": "support"}}])
@@ -149,6 +149,35 @@ fn equal_usernames_conflict_and_are_never_shown() {
     sim.trunk("carrier-b", trunk("c"));
     sim.settle();
     assert_eq!(sim.condition("Trunk", "carrier-b", "Accepted"), "True Accepted: ");
+}
+
+#[test]
+fn what_pods_hear_of_the_carrier_is_said_with_its_reason() {
+    let mut sim = Sim::with_pool(1);
+    sim.trunk(
+        "carrier-a",
+        json!({"inbound": {"sources": ["203.0.113.0/24"]}, "routes": route("+15550100"),
+               "outbound": {"addresses": ["sip.example.com"]}}),
+    );
+    let reachable = |sim: &Sim| sim.condition("Trunk", "carrier-a", "Reachable");
+    sim.settle();
+    assert_eq!(reachable(&sim), "Unknown NotProbed: not tried yet");
+    let failed = |reason: &str| OptionsReport {
+        reason: reason.into(),
+        message: "no address of sip.example.com".into(),
+        ..OptionsReport::default()
+    };
+    for (said, shown) in [("DNSFailed", "DNSFailed"), ("NeverHeardOf", "OptionsTimeout")] {
+        sim.options = Some(failed(said));
+        sim.run_for(10);
+        let expected = format!(
+            "False {shown}: no address of sip.example.com: look at outbound.addresses and firewalls"
+        );
+        assert_eq!(reachable(&sim), expected);
+    }
+    sim.options = Some(OptionsReport { ok: true, ..OptionsReport::default() });
+    sim.run_for(10);
+    assert_eq!(reachable(&sim), "True OptionsOK: the carrier answers OPTIONS");
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Sim {
             capacity: 500,
             trunks: BTreeMap::from([(
                 "carrier-a".into(),
-                TrunkReport { calls, ..TrunkReport::default() },
+                TrunkReport { calls, options: self.options.clone(), ..TrunkReport::default() },
             )]),
             agents: BTreeMap::from([(
                 "support".into(),

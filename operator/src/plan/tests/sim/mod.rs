@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::names;
 use crate::plan::{self, Plan, PodChange, Status};
-use crate::world::{Object, Probes, Rejected, Settings, Token, World};
+use crate::world::{Object, OptionsReport, Probes, Rejected, Settings, Token, World};
 
 pub(in crate::plan::tests) const NAMESPACE: &str = "voice";
 
@@ -46,6 +46,8 @@ pub(in crate::plan::tests) struct Sim {
     pub(in crate::plan::tests) stale: BTreeSet<String>,
     /// What every pod says it does not obey.
     pub(in crate::plan::tests) rejected: Vec<Rejected>,
+    /// What every pod says of the carrier of `carrier-a`.
+    pub(in crate::plan::tests) options: Option<OptionsReport>,
     pub(in crate::plan::tests) deletions: Vec<Deletion>,
     pub(in crate::plan::tests) events: Vec<&'static str>,
 }
@@ -82,6 +84,7 @@ impl Sim {
             silent: BTreeSet::new(),
             stale: BTreeSet::new(),
             rejected: Vec::new(),
+            options: None,
             deletions: Vec::new(),
             events: Vec::new(),
         };
