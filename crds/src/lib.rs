@@ -20,6 +20,7 @@
 #[macro_use]
 mod text;
 
+pub mod address;
 pub mod agent;
 pub mod conditions;
 pub mod definitions;

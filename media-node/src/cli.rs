@@ -4,7 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+use crate::telemetry::LogFormat;
 
 /// Terminates a carrier's encrypted calls and carries their audio to an AI agent.
 ///
@@ -83,10 +85,4 @@ pub struct Run {
     /// config hash. Watched like the manifests.
     #[arg(long, value_name = "DIR")]
     pub pod_info: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Json,
-    Text,
 }

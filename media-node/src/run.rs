@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
+use trunkline_service::http;
 
 use crate::admin::{
     self, AdminState, AgentStatus, CallCounts, Calls, Reachability, RejectedObject, State, Status,
@@ -32,7 +33,7 @@ use crate::io::signalling::{Control, Signalling};
 use crate::io::sip::{Ports, SipSockets};
 use crate::io::tls::{self, ServerCertificate};
 use crate::random::Random;
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, LogFormat, Metrics};
 
 /// Messages from the network that wait for the signalling task.
 const INBOUND: usize = 4096;
@@ -155,7 +156,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
         commands: admin_commands,
     };
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();
-    let admin = tokio::spawn(admin::serve(listener, admin::router(state), async {
+    let admin = tokio::spawn(http::serve(listener, admin::router(state), async {
         let _ = admin_stopped.await;
     }));
 
@@ -487,16 +488,12 @@ fn advertised(options: &cli::Run, config: &Config, pod_info: &PodInfo) -> Advert
     Advertised { public, private: Vec::new() }
 }
 
-fn log_format(options: &cli::Run, config: &Config) -> telemetry::LogFormat {
-    let by_flag = options.log_format.map(|format| match format {
-        cli::LogFormat::Json => telemetry::LogFormat::Json,
-        cli::LogFormat::Text => telemetry::LogFormat::Text,
-    });
+fn log_format(options: &cli::Run, config: &Config) -> LogFormat {
     let by_pool = config.pool.telemetry.log_format.map(|format| match format {
-        config::LogFormat::Json => telemetry::LogFormat::Json,
-        config::LogFormat::Text => telemetry::LogFormat::Text,
+        config::LogFormat::Json => LogFormat::Json,
+        config::LogFormat::Text => LogFormat::Text,
     });
-    by_flag.or(by_pool).unwrap_or(telemetry::LogFormat::Text)
+    options.log_format.or(by_pool).unwrap_or(LogFormat::Text)
 }
 
 fn instance(slot: Option<u16>) -> String {

@@ -59,7 +59,7 @@ pub fn main(options: cli::Run) -> anyhow::Result<()> {
     let result = runtime.block_on(run(options, own_name));
     // A pass under way may have to wait for the network; nobody waits for it.
     runtime.shutdown_background();
-    drop(telemetry);
+    telemetry.shutdown();
     result
 }
 
@@ -117,7 +117,8 @@ async fn run(options: cli::Run, own_name: String) -> anyhow::Result<()> {
         schema: schema_seen.clone(),
         ticked_at: ticks.clone(),
     };
-    tokio::spawn(http::serve(listener, http::router(state)));
+    let until_the_end = std::future::pending();
+    tokio::spawn(trunkline_service::http::serve(listener, http::router(state), until_the_end));
 
     let applier = Applier::new(
         client.clone(),

@@ -6,7 +6,6 @@
 mod api;
 mod calls;
 mod errors;
-mod serve;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -20,7 +19,6 @@ use crate::telemetry::Metrics;
 
 pub use api::{openapi, router};
 pub use calls::{Calls, Filter};
-pub use serve::serve;
 pub use status::{
     AgentStatus, CallCounts, Reachability, RejectedObject, State, Status, TrunkStatus,
 };

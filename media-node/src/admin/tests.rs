@@ -426,7 +426,9 @@ async fn connections_are_served_and_finished_at_shutdown() {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let router = router(Node::new(None).state);
-    let server = tokio::spawn(serve(listener, router, async move { drop(stopped.await) }));
+    let server = tokio::spawn(trunkline_service::http::serve(listener, router, async move {
+        drop(stopped.await)
+    }));
 
     let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n";

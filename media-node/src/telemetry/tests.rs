@@ -16,6 +16,8 @@ use prost::Message;
 use serde_json::Value;
 use tracing::{info, warn};
 
+use trunkline_service::telemetry::subscriber;
+
 use super::*;
 use crate::call::CallView;
 use crate::call::cause::Cause;
@@ -105,7 +107,7 @@ fn options(format: LogFormat, otlp: Option<String>) -> Options {
 fn logged(options: &Options, work: impl FnOnce()) -> Log {
     let log = Log::default();
     let writer = log.clone();
-    let (subscriber, guard) = subscriber(options, move || writer.clone()).unwrap();
+    let (subscriber, guard) = subscriber(&SERVICE, options, move || writer.clone()).unwrap();
     tracing::subscriber::with_default(subscriber, work);
     guard.shutdown();
     log
@@ -159,7 +161,7 @@ fn a_filter_is_obeyed_and_a_wrong_one_is_refused_with_a_hint() {
     });
     assert_eq!(log.lines().len(), 1);
     let wrong = Options { filter: Some("a=b=c".to_owned()), ..quiet };
-    let Err(error) = subscriber(&wrong, io::sink) else { panic!("accepted") };
+    let Err(error) = subscriber(&SERVICE, &wrong, io::sink) else { panic!("accepted") };
     assert!(error.to_string().contains("write for example"), "{error}");
 }
 

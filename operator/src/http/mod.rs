@@ -3,7 +3,6 @@
 //! `/livez` is about this process: watches that still begin, a loop that still turns. `/readyz` is about
 //! whether it could do its work. Neither asks who leads.
 
-mod serve;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +24,6 @@ use crate::observe::health::{Health, WatchReport};
 use crate::plan::Figures;
 use crate::schema::{self, Schema};
 use crate::telemetry::{self, Metrics};
-
-pub use serve::serve;
 
 /// The loop that begins reconciles comes by every few seconds; when it did not for so long, it hangs.
 const MAX_TICK_AGE: Duration = Duration::from_secs(60);

@@ -198,32 +198,8 @@ pub(super) fn contradiction(spec: &MediaPoolSpec) -> Option<String> {
     if mode == ExposureMode::LoadBalancer && exposure.media.ports_per_pod > MAX_BALANCED_PORTS {
         return Some(format!(
             "a load balancer carries each media port by a rule of its own: write \
-             exposure.media.portsPerPod: 1 to {MAX_BALANCED_PORTS} (calls share ports)"
+             exposure.media.portsPerPod: 2 to {MAX_BALANCED_PORTS}, two for each call at once"
         ));
     }
     None
-}
-
-/// Whether an address can be reached from the public internet. Documentation networks count as public,
-/// so that examples behave as what they stand for; the media node judges alike.
-pub(super) fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(it) => {
-            let [a, b, ..] = it.octets();
-            !(it.is_private()
-                || it.is_loopback()
-                || it.is_link_local()
-                || it.is_unspecified()
-                || it.is_multicast()
-                || it.is_broadcast()
-                || (a == 100 && (64..128).contains(&b)))
-        }
-        IpAddr::V6(it) => {
-            !(it.is_loopback()
-                || it.is_unspecified()
-                || it.is_multicast()
-                || it.is_unique_local()
-                || it.is_unicast_link_local())
-        }
-    }
 }

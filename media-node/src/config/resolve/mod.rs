@@ -16,6 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::pki_types::UnixTime;
 use serde_json::Value;
+use trunkline_crds::address::is_public;
 use trunkline_crds::agent::AgentSpec;
 use trunkline_crds::media_pool::{AddressSource, MediaPoolSpec};
 use trunkline_crds::trunk::TrunkSpec;
@@ -687,30 +688,6 @@ impl Config {
             });
         }
         warnings
-    }
-}
-
-/// Whether an address can be reached from the public internet. Documentation networks (RFC 5737,
-/// RFC 3849) count as public, so that examples behave as what they stand for.
-pub fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(it) => {
-            let [a, b, ..] = it.octets();
-            !(it.is_private()
-                || it.is_loopback()
-                || it.is_link_local()
-                || it.is_unspecified()
-                || it.is_multicast()
-                || it.is_broadcast()
-                || (a == 100 && (64..128).contains(&b)))
-        }
-        IpAddr::V6(it) => {
-            !(it.is_loopback()
-                || it.is_unspecified()
-                || it.is_multicast()
-                || it.is_unique_local()
-                || it.is_unicast_link_local())
-        }
     }
 }
 

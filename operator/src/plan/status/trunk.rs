@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use trunkline_crds::address::is_public;
 use trunkline_crds::conditions::{reasons, types};
 use trunkline_crds::{Trunk, TrunkStatus};
 
@@ -14,7 +15,7 @@ use super::{
 use crate::names;
 use crate::plan::agenda::Agenda;
 use crate::plan::config;
-use crate::plan::exposure::{is_public, sip_uri};
+use crate::plan::exposure::sip_uri;
 use crate::plan::references::{self, Missing};
 use crate::world::{Probe, TrunkReport};
 

@@ -173,7 +173,7 @@ fn a_load_balancer_takes_neither_a_thousand_ports_nor_plain_sip() {
     sim.pool("default", pool(1000));
     sim.pass();
     let accepted = sim.condition("MediaPool", "default", "Accepted");
-    assert!(accepted.contains("portsPerPod: 1 to 100"), "{accepted}");
+    assert!(accepted.contains("portsPerPod: 2 to 100, two for each call"), "{accepted}");
     sim.pool("default", pool(4));
     sim.trunk("plain", json!({"transport": "UDP", "inbound": {"sources": ["192.0.2.0/24"]}}));
     sim.pass();

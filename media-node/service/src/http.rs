@@ -1,4 +1,4 @@
-//! Connections of the admin interface, with limits that a slow or greedy client meets.
+//! An HTTP server with limits that a slow or greedy client meets.
 #![expect(clippy::disallowed_methods, reason = "it serves the network and waits")]
 
 use std::future::Future;
@@ -39,7 +39,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of file descriptors, most likely: give others time to close theirs.
-                warn!(%error, "admin: cannot accept a connection");
+                warn!(%error, "http: cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -61,7 +61,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
                 }
             };
             if let Err(error) = result {
-                debug!(%error, "admin: connection");
+                debug!(%error, "http: connection");
             }
             drop(permit);
         });

@@ -1,7 +1,7 @@
 //! The road of traces to a collector: OTLP over HTTP with protobuf.
 //!
 //! Spans are gathered and sent by a thread of their own, which waits for the network without
-//! holding up anything else; when the collector is slow or gone, spans are dropped and calls go on.
+//! holding up anything else; when the collector is slow or gone, spans are dropped and work goes on.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A collector answers in a few bytes.
 const MAX_RESPONSE_LEN_BYTES: usize = 64 * 1024;
-/// A busy node ends some ten calls a second, with five spans each.
+/// A busy media node ends some ten calls a second, with five spans each.
 const MAX_WAITING_SPANS: usize = 8192;
 
 /// The endpoint cannot be used.
@@ -44,7 +44,11 @@ pub enum OtlpError {
 }
 
 /// A provider whose spans go to `endpoint`.
-pub(super) fn provider(endpoint: &str, instance: &str) -> Result<SdkTracerProvider, OtlpError> {
+pub(super) fn provider(
+    service: &'static str,
+    endpoint: &str,
+    instance: &str,
+) -> Result<SdkTracerProvider, OtlpError> {
     let uri = traces_uri(endpoint)?;
     let exporter = SpanExporter::builder()
         .with_http()
@@ -59,7 +63,7 @@ pub(super) fn provider(endpoint: &str, instance: &str) -> Result<SdkTracerProvid
         .with_scheduled_delay(Duration::from_secs(1))
         .build();
     let resource = Resource::builder()
-        .with_service_name("trunkline-media-node")
+        .with_service_name(service)
         .with_attributes([
             KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
             KeyValue::new("service.instance.id", instance.to_owned()),
@@ -87,7 +91,7 @@ fn traces_uri(endpoint: &str) -> Result<Uri, OtlpError> {
 }
 
 /// One request, one connection, on the exporter's own thread: it has a small runtime of its own, so
-/// that the last traces can leave when the node's runtimes have ended.
+/// that the last traces can leave when the process's runtimes have ended.
 struct Client {
     runtime: Mutex<tokio::runtime::Runtime>,
     tls: TlsConnector,
