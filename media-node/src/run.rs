@@ -84,7 +84,7 @@ struct Node {
 async fn serve(node: Node) -> anyhow::Result<()> {
     let Node { options, slot, watcher, manifests, config, pod_info } = node;
     let pool = config.pool.clone();
-    let advertised = advertised(&options, &config, &pod_info.now);
+    let advertised = Advertised::of(&options.advertise, &pod_info.now, &config.pool);
     let rtp_ports = pool.media.block(slot.unwrap_or(0)).with_context(|| {
         format!(
             "slot {} lies past spec.exposure.media.portRange of pool {}",
@@ -164,7 +164,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
         admin = %options.admin,
         udp = ports.udp, tcp = ports.tcp, tls = ports.tls,
         rtp = format!("{}-{}", rtp_ports.0, rtp_ports.1),
-        advertised = ?advertised.public,
+        sip = ?advertised.sip, media = ?advertised.media,
         shards = shards.count(),
         trunks = config.trunks.len(),
         agents = config.agents.len(),
@@ -210,13 +210,8 @@ fn status(
     slot: Option<u16>,
     revision: Option<String>,
 ) -> Status {
-    let mut reasons = Vec::new();
-    if advertised.public.is_empty() {
-        reasons.push(
-            "no address is advertised: set MediaPool spec.exposure.address.static, or --advertise"
-                .to_owned(),
-        );
-    }
+    let missing = advertised.missing(&config.pool);
+    let mut reasons: Vec<String> = missing.into_iter().map(str::to_owned).collect();
     if load.draining {
         reasons.push("this node is draining".to_owned());
     }
@@ -383,7 +378,7 @@ impl Reloads {
                 }
                 None => before.clone(),
             };
-            let advertised = advertised(&self.options, &config, &pod_info.now);
+            let advertised = Advertised::of(&self.options.advertise, &pod_info.now, &config.pool);
             if !Arc::ptr_eq(&before, &config) {
                 report(&config, Some(&before));
                 self.metrics.config_loaded(config.rejected.len());
@@ -394,7 +389,10 @@ impl Reloads {
                 }
             }
             if *self.advertised.borrow() != advertised {
-                info!(public = ?advertised.public, "advertised address changed");
+                info!(
+                    sip = ?advertised.sip, media = ?advertised.media,
+                    "advertised address changed"
+                );
                 self.advertised.send_replace(advertised.clone());
                 if self.control.send(Control::Advertised(advertised)).await.is_err() {
                     return;
@@ -468,7 +466,7 @@ fn certified_key(
     match identity {
         Some(identity) => Ok(identity.certified_key()),
         None => {
-            let names = advertised.public.iter().map(IpAddr::to_string);
+            let names = advertised.sip.iter().map(IpAddr::to_string);
             tls::self_signed(names.chain(["trunkline.local".to_owned()]).collect())
         }
     }
@@ -480,12 +478,6 @@ fn advertised_by(options: &cli::Run, pod_info: &PodInfo) -> Vec<IpAddr> {
         false => options.advertise.clone(),
         true => pod_info.addresses.clone(),
     }
-}
-
-fn advertised(options: &cli::Run, config: &Config, pod_info: &PodInfo) -> Advertised {
-    let told = advertised_by(options, pod_info);
-    let public = if told.is_empty() { config.pool.address.fixed.clone() } else { told };
-    Advertised { public, private: Vec::new() }
 }
 
 fn log_format(options: &cli::Run, config: &Config) -> LogFormat {

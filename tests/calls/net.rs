@@ -134,10 +134,7 @@ impl Net {
         let start = Instant::now();
         let node = Switchboard::new(Setup {
             config: Arc::new(config),
-            advertised: Advertised {
-                public: vec![NODE_ADDRESS.parse().unwrap()],
-                private: Vec::new(),
-            },
+            advertised: Advertised::both(&[NODE_ADDRESS.parse().unwrap()]),
             slot: None,
             rtp_ports: (20000, 20999),
             random: Box::new(Seeded::new(seed)),

@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::call::cause::Cause;
 use crate::call::record::{CallDirection, CallState, End, MediaView};
-use crate::call::{AdvertisedView, CallView, OptionsView, Reason};
+use crate::call::{AdvertisedView, CallView, OptionsView, Reason, Traffic};
 
 fn call(id: &str, state: CallState) -> CallView {
     let cause = Cause::CallerHungUp;
@@ -80,6 +80,7 @@ impl Node {
             saturated: false,
             advertised: vec![AdvertisedView {
                 address: "192.0.2.10".parse().unwrap(),
+                carries: vec![Traffic::Sip, Traffic::Media],
                 reaches_us: Some(true),
                 message: "192.0.2.10:5061 over TLS leads to this node".to_owned(),
             }],
@@ -187,7 +188,7 @@ async fn status_has_the_shape_the_operator_reads() {
             "slot": 3, "revision": "7d9f4c", "configHash": "51c0be", "version": "0.1.0",
             "state": "Ready", "calls": {"active": 21, "setup": 1}, "capacity": 100,
             "accepted": 1893, "refused": 0, "saturated": false,
-            "advertised": [{"address": "192.0.2.10", "reachesUs": true,
+            "advertised": [{"address": "192.0.2.10", "carries": ["SIP", "Media"], "reachesUs": true,
                             "message": "192.0.2.10:5061 over TLS leads to this node"}],
             "trunks": {"carrier-a": {"calls": 17, "options": {
                 "ok": true, "server": "sip.carrier.example", "rttMilliseconds": 41,

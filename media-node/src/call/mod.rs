@@ -29,7 +29,7 @@ use bytes::Bytes;
 use crate::config::{self, Agent};
 use crate::sip::{Flow, HeaderName, Transport};
 
-pub use advertised::Advertised;
+pub use advertised::{Advertised, Traffic};
 pub use ports::{PortPair, PortPool};
 pub use probes::{
     AdvertisedView, DialFailure, DialKey, DialStep, Families, OptionsView, Reason, Target,

@@ -560,7 +560,7 @@ impl Session {
             remote_rtcp: agreed.remote_rtcp,
             rtcp_mux: agreed.rtcp_mux,
             sources: sources.unwrap_or_default(),
-            behind_load_balancer: false,
+            behind_load_balancer: self.config.pool.behind_load_balancers,
             direction: agreed.direction,
             inactivity: self.trunk.inactivity,
             idle_audio: match self.trunk.idle_audio {

@@ -226,6 +226,9 @@ pub struct Pool {
     pub namespace: String,
     /// `false` when no MediaPool was given and these are the built-in defaults.
     pub written: bool,
+    /// Load balancers stand between the carriers and this node: only SIP over TLS comes through, and
+    /// a flow must be begun from outside.
+    pub behind_load_balancers: bool,
     pub calls_per_pod: u32,
     pub sip: SipPorts,
     pub media: MediaPorts,
@@ -274,6 +277,8 @@ pub struct Address {
     /// From `address.static`. Empty when another source has to tell: `--advertise`, or the pod's
     /// annotation.
     pub fixed: Vec<IpAddr>,
+    /// The addresses are those of load balancers: one for SIP, one for this node's audio.
+    pub of_load_balancers: bool,
     pub private: Option<PrivateAddress>,
 }
 

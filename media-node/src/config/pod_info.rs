@@ -10,6 +10,8 @@ use super::read::Files;
 
 /// Addresses to advertise, separated by commas, one a family at most.
 pub const ADDRESS: &str = "trunkline.dev/address";
+/// The same for SIP, where it comes in by another address than audio.
+pub const SIP_ADDRESS: &str = "trunkline.dev/sip-address";
 /// Present while the pod should take no new calls; any value (`manual` when a person wrote it).
 pub const DRAIN: &str = "trunkline.dev/drain";
 /// The hash of the manifests the pod should have.
@@ -29,6 +31,8 @@ const MAX_LEN_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodInfo {
     pub addresses: Vec<IpAddr>,
+    /// Empty where SIP comes in by [`Self::addresses`] too, or is not known yet.
+    pub sip_addresses: Vec<IpAddr>,
     /// `Some` while draining: the annotation's value.
     pub drain: Option<String>,
     pub config_hash: Option<String>,
@@ -48,16 +52,16 @@ impl PodInfo {
             values
         };
         let (annotations, labels) = (read("annotations"), read("labels"));
-        if let Some(list) = annotations.get(ADDRESS) {
-            for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-                match text.parse::<IpAddr>() {
-                    Ok(address) => info.addresses.push(address),
-                    Err(_) => {
-                        info.problems.push(format!("annotation {ADDRESS}: not an IP address"))
-                    }
-                }
-            }
-        }
+        let mut addresses = |name: &str| -> Vec<IpAddr> {
+            let list = annotations.get(name).map_or("", String::as_str);
+            let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
+            let (good, bad): (Vec<_>, Vec<_>) = texts.map(str::parse).partition(Result::is_ok);
+            let problem = |_| format!("annotation {name}: not an IP address");
+            info.problems.extend(bad.into_iter().map(problem));
+            good.into_iter().flatten().collect()
+        };
+        info.addresses = addresses(ADDRESS);
+        info.sip_addresses = addresses(SIP_ADDRESS);
         if let Some(slot) = annotations.get(SLOT) {
             info.slot = slot.parse().ok();
             if info.slot.is_none() {
@@ -160,6 +164,7 @@ mod tests {
         let info = PodInfo::parse(&files(
             "kubernetes.io/config.seen=\"2026-11-23T08:00:00.123Z\"\n\
              trunkline.dev/address=\"198.51.100.20, 2001:db8::20\"\n\
+             trunkline.dev/sip-address=\"198.51.100.1\"\n\
              trunkline.dev/config-hash=\"51c0be\"\n\
              trunkline.dev/slot=\"3\"",
             "trunkline.dev/pool=\"default\"\ntrunkline.dev/revision=\"7d9f4c\"\n",
@@ -168,6 +173,7 @@ mod tests {
             info,
             PodInfo {
                 addresses: vec!["198.51.100.20".parse().unwrap(), "2001:db8::20".parse().unwrap()],
+                sip_addresses: vec!["198.51.100.1".parse().unwrap()],
                 drain: None,
                 config_hash: Some("51c0be".into()),
                 slot: Some(3),

@@ -86,8 +86,8 @@ pub(super) fn of_agent(spec: &AgentSpec) -> Vec<Fault> {
     faults
 }
 
-/// Replicas, autoscaling, placement, resources, exposure mode and service are the operator's affair
-/// and mean nothing to one node.
+/// Replicas, autoscaling, placement, resources and exposure service are the operator's affair and mean
+/// nothing to one node.
 pub(super) fn of_pool(spec: &MediaPoolSpec) -> Vec<Fault> {
     let mut faults = Vec::new();
     if spec.records.webhook.is_some() {

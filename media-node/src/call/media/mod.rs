@@ -82,6 +82,8 @@ pub struct Media {
     stopped: bool,
     /// Until when we wait to hear from the carrier before we send.
     hear_first: Option<Instant>,
+    /// The same for reports, where they have an address of their own.
+    hear_reports_first: Option<Instant>,
 
     // From the carrier.
     receiver: Option<srtp::Receiver>,
@@ -167,6 +169,7 @@ impl Media {
             established: false,
             stopped: false,
             hear_first: None,
+            hear_reports_first: None,
             receiver,
             received: ReceiverStats::new(plan.codec.clock_rate_hz()),
             reorder: Reorder::new(REORDER_HOLD),
@@ -351,9 +354,8 @@ impl Media {
             return;
         }
         if self.hear_first.is_some_and(|until| until <= now) {
-            self.hear_first = None;
             self.tally.sent_before_heard = true;
-            self.start_playing(now, sink);
+            self.stop_waiting(now, sink);
         }
         self.drain_reorder(now, sink);
         self.stand_in(now, sink);
@@ -409,8 +411,23 @@ impl Media {
     }
 
     fn wait_to_hear(&mut self, now: Instant) {
-        let waits = self.behind_load_balancer && self.rtp.latched().is_none();
-        self.hear_first = waits.then(|| now + HEAR_FIRST);
+        let until = |latch: &Latch| {
+            let waits = self.behind_load_balancer && latch.latched().is_none();
+            waits.then(|| now + HEAR_FIRST)
+        };
+        let (rtp, rtcp) = (until(&self.rtp), until(&self.rtcp));
+        self.hear_first = rtp;
+        self.hear_reports_first = rtcp.filter(|_| !self.rtcp_mux);
+        if self.hear_first.is_some() {
+            self.park();
+        }
+    }
+
+    /// The carrier was heard, or will not be waited for any longer: what was said meanwhile follows.
+    fn stop_waiting(&mut self, now: Instant, sink: &mut impl Sink) {
+        self.hear_first = None;
+        self.start_playing(now, sink);
+        self.play(now, sink);
     }
 
     /// Whether a packet may leave now.

@@ -57,7 +57,7 @@ impl Media {
 
     /// Sends what is due at `now`; afterwards nothing is.
     pub(super) fn play(&mut self, now: Instant, sink: &mut impl Sink) {
-        if !self.playing {
+        if !self.playing || self.hear_first.is_some() {
             return;
         }
         loop {
@@ -91,8 +91,7 @@ impl Media {
                 self.finish_draining(sink);
                 continue;
             } else if self.idles_quietly() {
-                self.pace = Pace::Parked;
-                self.talking = false;
+                self.park();
                 return;
             } else {
                 self.idle(sink);
@@ -124,8 +123,14 @@ impl Media {
         runs.then(|| self.clock.deadline())
     }
 
+    /// Nothing leaves from now on, until there is something to send and leave to send it.
+    pub(super) fn park(&mut self) {
+        self.pace = Pace::Parked;
+        self.talking = false;
+    }
+
     fn muted(&self) -> bool {
-        !self.direction.sends() || !self.may_send()
+        !self.direction.sends()
     }
 
     fn idles_quietly(&self) -> bool {

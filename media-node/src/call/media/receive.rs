@@ -85,8 +85,7 @@ impl Media {
             sink.event(Event::Latched(from));
         }
         if self.hear_first.is_some() && self.rtp.latched().is_some() {
-            self.hear_first = None;
-            self.start_playing(now, sink);
+            self.stop_waiting(now, sink);
         }
     }
 

@@ -92,6 +92,8 @@ impl Media {
             self.heard_at = now;
             self.inactive = false;
             self.rtcp.handle_packet(now, from, self.receiver.is_some());
+            self.hear_reports_first =
+                self.hear_reports_first.filter(|_| self.rtcp.latched().is_none());
         }
         for packet in compound {
             match packet {
@@ -150,7 +152,7 @@ impl Media {
         sink: &mut impl Sink,
         write: impl FnOnce(&mut [u8], Ssrc, Option<&SenderInfo>, &[rtcp::ReportBlock], &str) -> usize,
     ) {
-        if !self.may_send() {
+        if !self.may_send() || self.hear_reports_first.is_some_and(|until| now < until) {
             return;
         }
         let sends = self.sent.packets() > self.reports.sent_before[0];

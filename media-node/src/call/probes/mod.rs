@@ -27,7 +27,7 @@ use utoipa::ToSchema;
 
 use self::carriers::Carriers;
 use self::own::SelfCheck;
-use super::advertised::{Advertised, sent_by};
+use super::advertised::{Advertised, Traffic, sent_by};
 use super::{Output, of_sip};
 use crate::config::{Config, Pool, Server};
 use crate::random::Random;
@@ -84,9 +84,8 @@ impl Families {
     }
 
     fn of(advertised: &Advertised) -> Self {
-        let all = advertised.all();
-        let (ipv4, ipv6) = (all.iter().any(IpAddr::is_ipv4), all.iter().any(IpAddr::is_ipv6));
-        Self { ipv4, ipv6 }
+        let sip = || advertised.sip.iter().chain(&advertised.private);
+        Self { ipv4: sip().any(IpAddr::is_ipv4), ipv6: sip().any(IpAddr::is_ipv6) }
     }
 }
 
@@ -190,6 +189,8 @@ pub struct OptionsView {
 pub struct AdvertisedView {
     #[schema(value_type = String)]
     pub address: IpAddr,
+    /// `SIP`, `Media` or both: behind load balancers each has an address of its own.
+    pub carries: Vec<Traffic>,
     /// `null` while it is not known, or cannot be.
     pub reaches_us: Option<bool>,
     pub message: String,
@@ -210,7 +211,7 @@ impl Asking<'_> {
     /// Sends an OPTIONS (RFC 3261 §11.1) to whoever is at the other end of `flow`. `None` when we
     /// have no address of that family to name.
     fn ask(&mut self, flow: Flow, to: Uri, call_id: &CallId) -> Option<TransactionId> {
-        let address = self.advertised.toward(self.pool, flow.remote.ip())?;
+        let address = self.advertised.sip_toward(self.pool, flow.remote.ip())?;
         let sent_by = sent_by(self.pool, address, flow.transport);
         let here = |text: String| {
             NameAddr::new(Uri::parse(text.as_bytes()).expect("made of an address and a port"))

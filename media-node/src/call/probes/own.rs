@@ -12,7 +12,7 @@ use super::{
     AdvertisedView, Asker, Asking, DialFailure, DialKey, Families, Output, Target, of_sip,
     uri_transport,
 };
-use crate::call::advertised::port;
+use crate::call::advertised::{Traffic, port};
 use crate::config::Config;
 use crate::sip::transaction::TransactionId;
 use crate::sip::{CallId, Flow, Method, Request, Transport, Uri};
@@ -31,6 +31,7 @@ pub(super) struct SelfCheck {
 
 struct Check {
     address: IpAddr,
+    carries: Vec<Traffic>,
     number: u64,
     state: State,
 }
@@ -60,13 +61,19 @@ impl SelfCheck {
     /// Checks the addresses that are new.
     pub(super) fn handle_advertised(&mut self, cx: &mut Asking<'_>) {
         let mut before = std::mem::take(&mut self.checks);
-        for address in cx.advertised.all() {
-            let check = match before.iter().position(|check| check.address == address) {
+        for (address, carries) in cx.advertised.all() {
+            let same = |check: &Check| check.address == address && check.carries == carries;
+            let check = match before.iter().position(same) {
                 Some(place) => before.swap_remove(place),
                 None => {
                     self.last_number += 1;
-                    let state = State::Due { at: cx.now };
-                    Check { address, number: self.last_number, state }
+                    let state = if carries.contains(&Traffic::Sip) {
+                        State::Due { at: cx.now }
+                    } else {
+                        let message = "not checked: it carries audio alone".to_owned();
+                        State::Done { reaches_us: None, message }
+                    };
+                    Check { address, carries, number: self.last_number, state }
                 }
             };
             self.checks.push(check);
@@ -201,7 +208,12 @@ impl SelfCheck {
                 State::Done { reaches_us, message } => (*reaches_us, message.clone()),
                 _ => (None, "being checked".to_owned()),
             };
-            AdvertisedView { address: check.address, reaches_us, message }
+            AdvertisedView {
+                address: check.address,
+                carries: check.carries.clone(),
+                reaches_us,
+                message,
+            }
         };
         cx.out.push_back(Output::SelfChecked(self.checks.iter().map(view).collect()));
     }
@@ -220,15 +232,18 @@ impl Check {
 }
 
 /// The first transport of UDP, TCP and TLS that is open and that a trunk uses; without trunks, the
-/// first that is open.
+/// first that is open. Through load balancers only TLS comes.
 fn way(used: &[Transport], cx: &Asking<'_>, address: IpAddr) -> Option<Way> {
     let open = |transport| {
         let to = SocketAddr::new(address, port(&cx.pool.sip, transport)?);
         Some(Way { transport, to })
     };
-    let all = [Transport::Udp, Transport::Tcp, Transport::Tls];
-    let of_trunks = all.into_iter().filter(|it| used.contains(it)).find_map(open);
-    of_trunks.or_else(|| all.into_iter().find_map(open))
+    let all: &[Transport] = match cx.pool.behind_load_balancers {
+        true => &[Transport::Tls],
+        false => &[Transport::Udp, Transport::Tcp, Transport::Tls],
+    };
+    let of_trunks = all.iter().copied().filter(|it| used.contains(it)).find_map(open);
+    of_trunks.or_else(|| all.iter().copied().find_map(open))
 }
 
 impl Way {

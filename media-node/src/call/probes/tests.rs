@@ -253,8 +253,8 @@ impl Net {
 }
 
 fn told(public: &[&str]) -> Advertised {
-    let public = public.iter().map(|it| it.parse().unwrap()).collect();
-    Advertised { public, private: Vec::new() }
+    let public: Vec<IpAddr> = public.iter().map(|it| it.parse().unwrap()).collect();
+    Advertised::both(&public)
 }
 
 const ONE: &str = "addresses: [sip.carrier.example]";
@@ -531,6 +531,43 @@ fn the_check_goes_the_way_that_trunks_need() {
     net.run(SECOND);
     assert_eq!((transport(&net), checked(&net)[0].1), (Transport::Tcp, Some(true)));
     assert_eq!(net.hangups.len(), 1);
+}
+
+#[test]
+fn behind_load_balancers_the_address_of_sip_is_asked_over_tls_and_that_of_audio_is_only_shown() {
+    let mut net = Net::advertising(
+        "apiVersion: trunkline.dev/v1alpha1\nkind: MediaPool\nmetadata: {name: default}\nspec: {exposure: \
+         {mode: LoadBalancer, media: {portsPerPod: 8}, address: {source: LoadBalancer}}}\n",
+        &[],
+    );
+    let told = |sip: &[&str], media: &[&str]| {
+        let of = |list: &[&str]| list.iter().map(|it| it.parse().unwrap()).collect();
+        Advertised { sip: of(sip), media: of(media), private: Vec::new() }
+    };
+    let views = |net: &Net| {
+        let view =
+            |it: &AdvertisedView| (it.address.to_string(), it.carries.clone(), it.reaches_us);
+        net.advertised.iter().map(view).collect::<Vec<_>>()
+    };
+    let audio = ("192.0.2.2".to_owned(), vec![Traffic::Media], None);
+    net.node.handle_advertised(net.now, told(&[], &["192.0.2.2"]));
+    net.perform();
+    net.run(10 * SECOND);
+    assert_eq!((net.dials.len(), views(&net)), (0, vec![audio.clone()]));
+
+    net.node.handle_advertised(net.now, told(&["192.0.2.1"], &["192.0.2.2"]));
+    net.perform();
+    net.run(10 * SECOND);
+    let sip = ("192.0.2.1".to_owned(), vec![Traffic::Sip], Some(true));
+    assert_eq!(views(&net), [sip, audio]);
+    assert_eq!(net.advertised[0].message, "192.0.2.1:5061 over TLS leads to this node");
+
+    // One that carried audio alone was never asked.
+    net.node.handle_advertised(net.now, told(&["192.0.2.2"], &["192.0.2.2"]));
+    net.perform();
+    net.run(10 * SECOND);
+    let both = ("192.0.2.2".to_owned(), vec![Traffic::Sip, Traffic::Media], Some(true));
+    assert_eq!(views(&net), [both]);
 }
 
 #[test]

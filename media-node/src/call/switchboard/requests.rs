@@ -204,7 +204,7 @@ impl Switchboard {
                 .trunk(&trunk.name)
                 .field("spec.inbound.authSecretRef"));
         }
-        let contact_address = self.toward(flow.remote.ip()).ok_or_else(no_address)?;
+        let contact_address = self.sip_toward(flow.remote.ip()).ok_or_else(no_address)?;
         let offer = read_offer(request).map_err(|refusal| refusal.trunk(&trunk.name))?;
         let agreed = sdp::negotiate(&offer, &policy(&trunk), &mut *self.random).map_err(|it| {
             Refusal::new(it.status(), it.label(), &it.text)
@@ -212,7 +212,10 @@ impl Switchboard {
                 .field(it.reason.field().unwrap_or("spec.media"))
                 .warning(it.warning)
         })?;
-        let local_address = self.toward(agreed.remote_rtp.ip()).ok_or_else(no_address)?;
+        let local_address = self
+            .advertised
+            .media_toward(&self.config.pool, agreed.remote_rtp.ip())
+            .ok_or_else(no_address)?;
 
         let limits = TrunkLimits {
             concurrent_calls: trunk.limits.concurrent_calls,
@@ -352,7 +355,7 @@ impl Switchboard {
         for (name, value) in &refusal.headers {
             response.headers.push(name.clone(), value.clone());
         }
-        let agent = self.toward(flow.remote.ip()).map_or_else(
+        let agent = self.sip_toward(flow.remote.ip()).map_or_else(
             || "trunkline".to_owned(),
             |address| self.sent_by(address, flow.transport),
         );
@@ -368,8 +371,8 @@ impl Switchboard {
         response
     }
 
-    fn toward(&self, peer: IpAddr) -> Option<IpAddr> {
-        self.advertised.toward(&self.config.pool, peer)
+    fn sip_toward(&self, peer: IpAddr) -> Option<IpAddr> {
+        self.advertised.sip_toward(&self.config.pool, peer)
     }
 
     fn sent_by(&self, address: IpAddr, transport: Transport) -> String {

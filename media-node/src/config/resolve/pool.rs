@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
 use trunkline_crds::media_pool::{
-    LogFormat as Format, MediaPoolSpec, PrivateAddressSource, RecordDigits, RecordNumbers,
+    AddressSource, ExposureMode, LogFormat as Format, MediaPoolSpec, PrivateAddressSource,
+    RecordDigits, RecordNumbers,
 };
 
 use super::references::References;
@@ -66,6 +67,7 @@ pub(super) fn resolve(
         name: name.to_owned(),
         namespace: namespace.to_owned(),
         written,
+        behind_load_balancers: exposure.mode == ExposureMode::LoadBalancer,
         calls_per_pod: count(spec.calls_per_pod),
         sip: SipPorts {
             udp: port(exposure.sip.udp),
@@ -77,7 +79,11 @@ pub(super) fn resolve(
             end: port(range.end).unwrap_or(u16::MAX),
             per_pod: port(exposure.media.ports_per_pod).unwrap_or(u16::MAX),
         },
-        address: Address { fixed, private },
+        address: Address {
+            fixed,
+            of_load_balancers: address.source == AddressSource::LoadBalancer,
+            private,
+        },
         tls: tls.map(Arc::new),
         drain_timeout: seconds(spec.drain.timeout_seconds),
         records: RecordPolicy {

@@ -465,6 +465,64 @@ fn behind_a_load_balancer_the_carrier_sends_first() {
 }
 
 #[test]
+fn behind_a_load_balancer_neither_comfort_noise_nor_a_report_leaves_before_the_carrier_was_heard() {
+    let planned = || {
+        let mut call = Call::planned(|plan| {
+            plan.behind_load_balancer = true;
+            plan.idle_audio = IdleAudio::ComfortNoise;
+        });
+        call.open();
+        call.command(Command::Answered);
+        call.command(Command::Established);
+        call
+    };
+    let mut call = planned();
+    call.run(ms(500));
+    assert!(call.take_sent().is_empty());
+    call.caller_speaks(0, &[1; FRAME]);
+    call.run(ms(100));
+    assert_eq!(call.take_sent().len(), 5);
+    // RTCP has an address of its own, from which nothing has come.
+    call.command(Command::Stop);
+    assert!(call.seen.rtcp.is_empty());
+
+    // One who sends nothing hears all the same, a second later.
+    let mut call = planned();
+    call.run(ms(1100));
+    assert_eq!(call.take_sent().len(), 5);
+    call.command(Command::Stop);
+    assert_eq!(call.seen.rtcp.len(), 1);
+}
+
+#[test]
+fn behind_a_load_balancer_a_carrier_that_moves_is_waited_for_anew() {
+    let mut call = Call::planned(|plan| plan.behind_load_balancer = true).bring_up();
+    call.agent_speaks(&speech(40 * FRAME));
+    call.caller_speaks(0, &[1; FRAME]);
+    call.run(ms(90));
+    let before = call.take_sent();
+    assert_eq!(before.len(), 5);
+    let moved = Command::Retarget { rtp: at("203.0.113.9:32000"), rtcp: at("203.0.113.9:32001") };
+    call.command(moved);
+    call.agent_marks("end");
+    call.run(ms(700));
+    assert!(call.take_sent().is_empty() && call.take_told() == ["connected", "start"]);
+
+    call.carrier_sends(at("203.0.113.9:32000"), &header(1, 160), &[1; FRAME]);
+    call.run(ms(720));
+    let after = call.take_sent();
+    assert!(after.iter().all(|sent| sent.to == at("203.0.113.9:32000")));
+    let all = before.iter().chain(&after).filter(|sent| is_speech(&sent.payload));
+    let heard: Vec<u8> = all.flat_map(|sent| sent.payload.clone()).collect();
+    assert_eq!(heard, speech(40 * FRAME), "no word is lost by the move");
+    assert_eq!(call.take_told(), ["mark end"]);
+    // RTP time is wall time all along.
+    let (one, next) = (before.last().unwrap(), &after[0]);
+    let samples = next.header.timestamp.wrapping_sub(one.header.timestamp);
+    assert!(samples.abs_diff((next.at - one.at).as_millis() as u32 * 8) <= 160);
+}
+
+#[test]
 fn pauses_of_the_agent_are_counted_from_two_seconds_on() {
     let mut call = Call::up();
     for pause in [500, 2500, 4000] {
