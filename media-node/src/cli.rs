@@ -1,7 +1,7 @@
 //! The command line: only what differs from one process to the next. Everything else is in the
 //! manifests.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -58,7 +58,12 @@ pub struct Run {
     pub manifests: PathBuf,
 
     /// Where the admin API listens. In a pool it wants the bearer token of the pool.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8080",
+        value_parser = admin_address
+    )]
     pub admin: SocketAddr,
 
     /// The address that SDP, Contact and Via say, instead of the pool's; once for each family.
@@ -85,4 +90,39 @@ pub struct Run {
     /// config hash. Watched like the manifests.
     #[arg(long, value_name = "DIR")]
     pub pod_info: Option<PathBuf>,
+}
+
+/// With brackets around IPv4 as well: a pod's manifest says `[$(HOST_IP)]:18080` and cannot know of
+/// which family the address will be.
+fn admin_address(text: &str) -> Result<SocketAddr, AddrParseError> {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.split_once("]:"));
+    let bracketed = inner.and_then(|(address, port)| {
+        Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
+    });
+    bracketed.map_or_else(|| text.parse(), Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_address_of_either_family_may_stand_in_brackets() {
+        let read = |text: &str| {
+            let run = ["node", "run", "--manifests=m", &format!("--admin={text}")];
+            let cli = Cli::try_parse_from(run).ok()?;
+            let Command::Run(run) = cli.command else { return None };
+            Some(run.admin.to_string())
+        };
+        for (text, admin) in [
+            ("10.0.0.5:18080", "10.0.0.5:18080"),
+            ("[10.0.0.5]:18080", "10.0.0.5:18080"),
+            ("[2001:db8::5]:18080", "[2001:db8::5]:18080"),
+        ] {
+            assert_eq!(read(text).as_deref(), Some(admin));
+        }
+        for text in ["2001:db8::5:18080", "[10.0.0.5]", "[10.0.0.5:18080", "[]:1", "10.0.0.5"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::config::usual;
+use super::config::{BASE, ROUTES, load, trunk, usual};
 use super::net::{Net, Weather};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -179,6 +179,56 @@ fn what_the_agent_says_before_the_ack_is_held_and_played_from_its_first_sample()
     net.run_for(SECOND);
     let wanted: Vec<u8> = (0..10).map(|n| frame(n)[0]).collect();
     assert_eq!(played(&net).iter().map(|(_, byte)| *byte).collect::<Vec<_>>(), wanted);
+}
+
+/// A call through load balancers, one of SIP and one of audio, whose agent says `speech` at once.
+fn balanced(seed: u64, speech: &[u8]) -> Net {
+    let balancers = BASE.replacen("  exposure:\n", "  exposure:\n    mode: LoadBalancer\n", 1);
+    let trunk = trunk("{sources: [\"203.0.113.0/24\"]}", ROUTES);
+    let mut net = Net::new(load(&format!("{balancers}{trunk}")), seed);
+    let invite = net.carrier.invite("+15551230001");
+    net.send(&invite);
+    // The agent is there after 30 ms, and its greeting before the carrier has the 200.
+    net.run_for(Duration::from_millis(40));
+    net.agent_says(media(speech));
+    net.agent_says(mark("greeting"));
+    net
+}
+
+#[test]
+fn behind_load_balancers_a_greeting_waits_for_the_carrier_and_is_heard_from_its_first_sample() {
+    let greeting: Vec<u8> = (0..50).flat_map(frame).collect();
+    let wanted: Vec<u8> = (0..50).map(|n| frame(n)[0]).collect();
+    let said = |net: &Net| played(net).iter().map(|(_, byte)| *byte).collect::<Vec<_>>();
+
+    let mut net = balanced(9, &greeting);
+    net.run_for(Duration::from_millis(600));
+    assert!(net.carrier.heard.is_empty(), "neither speech nor comfort noise");
+    assert!(net.agent().of("mark").is_empty());
+    let spoke = net.now;
+    net.speak((0..100).map(frame));
+    net.run_for(3 * SECOND);
+    assert_eq!(said(&net), wanted);
+    // There and back; the carrier's first packet needs no longer than the others.
+    assert!(net.carrier.heard[0].at - spoke <= 2 * net.latency + FRAME);
+    assert_eq!(net.agent().of("mark").len(), 1);
+    assert_eq!(reached(&net).len(), 100);
+    let bye = net.carrier.next_request("BYE", "");
+    net.send(&bye);
+    net.run_for(SECOND);
+    assert!(!net.record().media.report.unwrap().sent_before_heard);
+
+    // A carrier that waits for us: after a second it hears all of it, and the record says so.
+    let mut net = balanced(10, &greeting);
+    let answered = net.now;
+    net.run_for(3 * SECOND);
+    assert_eq!(said(&net), wanted);
+    let waited = net.carrier.heard[0].at - answered;
+    assert!((SECOND..SECOND + 2 * FRAME).contains(&waited), "{waited:?}");
+    let bye = net.carrier.next_request("BYE", "");
+    net.send(&bye);
+    net.run_for(SECOND);
+    assert!(net.record().media.report.unwrap().sent_before_heard);
 }
 
 #[test]

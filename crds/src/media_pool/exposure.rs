@@ -124,7 +124,8 @@ pub struct MediaPorts {
     pub port_range: PortRange,
 
     /// UDP ports of one pod, a block of portRange each. Default 1000 (ten pods in the default
-    /// range). With fewer than two a call, calls share ports; 1 is allowed.
+    /// range). A call takes two, so a pod takes half as many calls at once, and none with 1; calls
+    /// do not share ports yet.
     #[serde(default = "thousand")]
     #[schemars(range(min = 1, max = 65535))]
     pub ports_per_pod: i32,

@@ -50,12 +50,22 @@ impl Addresses<'_> {
             AddressSource::NodeInternalIp => found(pod.host_ips(), "the pod is on no node yet"),
             AddressSource::NodeExternalIp => self.of_node(pod),
             AddressSource::LoadBalancer => {
-                let service = pod.slot.map(|slot| names::pod(self.pool, slot));
-                let media = service.map(|name| self.balanced(&name)).unwrap_or_default();
-                let sip = self.balanced(&names::sip_service(self.pool));
-                let mut advertised =
-                    found(media, "the load balancer of its Service has no address yet");
-                advertised.sip = list(&sip);
+                let media = pod.slot.map(|slot| names::pod(self.pool, slot)).unwrap_or_default();
+                let sip = names::sip_service(self.pool);
+                let address = |service: &str| list(&self.balanced(service));
+                let pending = |service: &str| {
+                    format!("the load balancer of Service {service} has no address yet")
+                };
+                let mut advertised = Advertised {
+                    media: address(&media),
+                    sip: address(&sip),
+                    ..Advertised::default()
+                };
+                advertised.pending = match (&advertised.sip, &advertised.media) {
+                    (None, _) => Some(pending(&sip)),
+                    (_, None) => Some(pending(&media)),
+                    (Some(_), Some(_)) => None,
+                };
                 advertised
             }
         }

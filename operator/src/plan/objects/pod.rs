@@ -188,7 +188,8 @@ fn container(make: &Maker<'_>, slot: u16) -> Container {
     let port = admin_port(make.mode(), slot);
     let host = make.mode() == ExposureMode::HostNetwork;
     // On a node's network the admin API shows itself only on the node's inner address.
-    let listen = if host { "$(HOST_IP)" } else { "0.0.0.0" };
+    // In brackets, for one of IPv6 wants them, and the node takes them around any.
+    let listen = if host { "[$(HOST_IP)]" } else { "0.0.0.0" };
     let mut args = vec![
         "run".to_owned(),
         format!("--manifests={MANIFESTS_DIR}"),

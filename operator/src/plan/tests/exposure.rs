@@ -130,10 +130,17 @@ fn behind_load_balancers_sip_and_media_have_addresses_of_their_own() {
         "address": {"source": "LoadBalancer"}}}),
     );
     sim.run_for(3);
-    let ready = sim.condition("MediaPool", "default", "Ready");
-    assert!(ready.starts_with("False AddressPending"), "{ready}");
-
+    let waits_for = |sim: &Sim, service: &str| {
+        let ready = sim.condition("MediaPool", "default", "Ready");
+        let words = format!("the load balancer of Service {service} has no address yet");
+        assert!(ready.starts_with("False AddressPending") && ready.contains(&words), "{ready}");
+        assert!(sim.condition("Trunk", "carrier-a", "Ready").starts_with("False NoPods"));
+    };
+    waits_for(&sim, "default-sip");
     ingress(&mut sim, "default-sip", json!([{"ip": "198.51.100.1"}]));
+    sim.run_for(3);
+    assert_eq!(sim.annotation("default-0", names::SIP_ADDRESS), Some("198.51.100.1"));
+    waits_for(&sim, "default-0");
     ingress(&mut sim, "default-0", json!([{"hostname": "lb.example.net"}]));
     let plan = sim.pass();
     assert_eq!(plan.resolve.iter().collect::<Vec<_>>(), ["lb.example.net"]);

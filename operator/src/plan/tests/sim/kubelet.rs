@@ -68,8 +68,10 @@ impl Sim {
                 "image": image, "imageID": "", "ready": false, "restartCount": 0,
                 "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not there"}}}]});
         }
+        let told = |key| annotation(pod, key).is_some();
         let ready = annotation(pod, names::DRAIN).is_none()
-            && (annotation(pod, names::ADDRESS).is_some() || self.is_static());
+            && (told(names::ADDRESS) || self.is_static())
+            && (told(names::SIP_ADDRESS) || !self.is_balanced());
         let before = pod.status.as_ref().and_then(|it| it.conditions.as_ref());
         let before = before.into_iter().flatten().find(|it| it.type_ == "Ready");
         let word = if ready { "True" } else { "False" };
@@ -87,6 +89,11 @@ impl Sim {
     fn is_static(&self) -> bool {
         let source = |it: &Arc<MediaPool>| it.spec.exposure.address.source.to_string();
         self.world.pools.values().any(|it| source(it) == "Static")
+    }
+
+    fn is_balanced(&self) -> bool {
+        let mode = |it: &Arc<MediaPool>| it.spec.exposure.mode.to_string();
+        self.world.pools.values().any(|it| mode(it) == "LoadBalancer")
     }
 
     fn poll(&mut self, name: &str) {
