@@ -38,7 +38,7 @@ spec:
     )
 }
 
-fn pool(exposure: &str, replicas: u32) -> String {
+pub(crate) fn pool(exposure: &str, replicas: u32) -> String {
     format!(
         r#"
 apiVersion: trunkline.dev/v1alpha1
@@ -56,11 +56,23 @@ spec:
 
 /// Calls `target` from the carrier, and holds the calls for `seconds`.
 fn call(release: &Release<'_>, name: &str, target: &str, calls: u32, seconds: u32) -> Process {
+    call_with(release, name, target, calls, seconds, &[])
+}
+
+/// The same with further arguments for the tool `load`.
+pub(crate) fn call_with(
+    release: &Release<'_>,
+    name: &str,
+    target: &str,
+    calls: u32,
+    seconds: u32,
+    more: &[&str],
+) -> Process {
     let load = tool("load");
     let mut command = release.cluster.on("control", &[load.to_str().expect("a path of UTF-8")]);
     command.args(["--target", target, "--local", local(target), "--calls", &calls.to_string()]);
     command.args(["--window", &seconds.to_string(), "--warm", "1"]);
-    command.arg("--ca").arg(&release.certificate.ca_file);
+    command.arg("--ca").arg(&release.certificate.ca_file).args(more);
     Process::start(name, command, &release.directory)
 }
 
@@ -69,13 +81,13 @@ fn local(target: &str) -> &'static str {
     if target.starts_with("203.0.113.") { "203.0.113.1" } else { "10.99.0.1" }
 }
 
-fn result(mut load: Process) -> Value {
+pub(crate) fn result(mut load: Process) -> Value {
     let result = load.wait_for_event("result", 0, Duration::from_secs(120));
     load.wait(Duration::from_secs(10));
     result
 }
 
-fn assert_all_well(result: &Value, calls: u64) {
+pub(crate) fn assert_all_well(result: &Value, calls: u64) {
     let number = |pointer: &str| result.pointer(pointer).and_then(Value::as_u64);
     assert_eq!(number("/answered"), Some(calls), "{result}");
     for wrong in ["/dropped", "/unanswered_byes", "/media/lost", "/media/bad", "/media/mute_calls"]
@@ -148,7 +160,7 @@ fn two_manifests_bring_calls_to_the_network_of_both_nodes_and_changes_reach_them
 }
 
 /// Whether a TLS handshake with `target` succeeds under the authority of `certificate`.
-fn is_trusted(release: &Release<'_>, target: &str, certificate: &Certificate) -> bool {
+pub(crate) fn is_trusted(release: &Release<'_>, target: &str, certificate: &Certificate) -> bool {
     let mut handshake = release.cluster.on("control", &["openssl", "s_client", "-brief"]);
     handshake.args(["-connect", target, "-servername", "localhost", "-verify_return_error"]);
     handshake.arg("-CAfile").arg(&certificate.ca_file);

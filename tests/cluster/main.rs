@@ -8,6 +8,7 @@
 mod bed;
 mod release;
 
+mod balancers;
 mod calls;
 mod definitions;
 mod ground;

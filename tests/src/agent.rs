@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_websockets::{Message, ServerBuilder};
 
 use crate::machine::monotonic_us;
+use crate::sound;
+use crate::wav::Wav;
 
 /// What the agent says and does in one call.
 pub trait Mind {
@@ -67,6 +69,11 @@ impl Say {
     pub fn hang_up(&mut self) {
         self.close = true;
     }
+}
+
+/// What an agent says that speaks first: a second of a tone, in µ-law.
+pub fn greeting() -> Vec<u8> {
+    Wav::new(8000, sound::tone(8000, 440.0, 1.0, 8000.0)).to_ulaw()
 }
 
 /// One line of JSON on standard output: `event`, `at` (monotonic seconds) and `fields`.

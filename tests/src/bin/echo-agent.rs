@@ -5,11 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use trunkline_tests::agent::{Mind, Say, emit, serve};
+use trunkline_tests::agent::{Mind, Say, emit, greeting, serve};
 use trunkline_tests::machine::monotonic_us;
-use trunkline_tests::sound;
 use trunkline_tests::stamp::{self, Field};
-use trunkline_tests::wav::Wav;
 
 /// Speaks the Twilio Media Streams dialect as a server. What a call gets follows from the path it is
 /// dialled with: /echo, /silent, /speak-first; any other path gets the mode of the command line.
@@ -49,7 +47,7 @@ impl Mind for Echo {
             emit("start", json!({"start": start}));
         }
         if self.mode == Mode::SpeakFirst {
-            say.audio(&Wav::new(8000, sound::tone(8000, 440.0, 1.0, 8000.0)).to_ulaw());
+            say.audio(&greeting());
             say.mark("greeting");
         }
     }

@@ -55,6 +55,9 @@ struct Arguments {
     /// Length of the window, seconds.
     #[arg(long, default_value_t = 6.0)]
     window: f64,
+    /// Seconds for which a caller says nothing once its call is answered.
+    #[arg(long, default_value_t = 0.0)]
+    silent: f64,
     /// No held calls: this many set-ups at --rate, each hung up after --hold.
     #[arg(long, default_value_t = 0)]
     setups: usize,
@@ -152,6 +155,7 @@ async fn hold(arguments: &Arguments, signalling: Signalling) -> std::io::Result<
     let tally = Rc::new(RefCell::new(Tally::default()));
     let calls = Rc::new(RefCell::new(Vec::new()));
     let (local, count) = (arguments.local, arguments.calls);
+    let silent_us = (arguments.silent * 1e6) as u64;
     start_each(count, arguments.rate, |index| {
         let (signalling, media) = (signalling.clone(), media.clone());
         let (tally, calls) = (tally.clone(), calls.clone());
@@ -167,6 +171,7 @@ async fn hold(arguments: &Arguments, signalling: Signalling) -> std::io::Result<
                         receive: call.keys.as_ref().map(|(theirs, _)| Session::new(theirs)),
                         send: call.keys.as_ref().map(|(_, own)| Session::new(own)),
                         phase_us: index as u64 * 20_000 / count as u64,
+                        silent_us,
                     });
                     calls.borrow_mut().push(call);
                 }
@@ -190,6 +195,8 @@ async fn hold(arguments: &Arguments, signalling: Signalling) -> std::io::Result<
     let mut result = tally.borrow_mut().summary();
     result["media"] = measured.summary();
     result["dropped"] = json!(dropped);
+    result["contacts"] = calls.iter().map(Answered::contact).collect();
+    result["remote_media"] = calls.iter().map(|call| call.remote_media.to_string()).collect();
     result["window_seconds"] = json!(length);
     result["own_cpu_seconds"] = json!(cpu as f64 / 1e9);
     let byes: Vec<_> =

@@ -11,6 +11,7 @@ use rustix::event::{Timespec, epoll};
 use serde_json::{Value, json};
 
 use super::random;
+use crate::agent::greeting;
 use crate::machine::{GLANCE, monotonic_us, thread_cpu_ns};
 use crate::srtp::Session;
 use crate::stamp::{self, Field};
@@ -28,6 +29,8 @@ pub struct MediaCall {
     pub send: Option<Session>,
     /// Offset of its frames within 20 ms.
     pub phase_us: u64,
+    /// How long it says nothing at first.
+    pub silent_us: u64,
 }
 
 enum Command {
@@ -58,6 +61,9 @@ pub struct Measured {
     /// Calls without a single packet, and without a single stamped frame.
     pub mute_calls: usize,
     pub echoless_calls: usize,
+    /// Calls that have heard the whole greeting of an agent that speaks first, in one piece, before
+    /// the window or in it.
+    pub greeted_calls: usize,
     pub cpu_ns: u64,
 }
 
@@ -65,6 +71,7 @@ impl Measured {
     pub fn summary(&mut self) -> Value {
         json!({
             "calls": self.calls, "mute_calls": self.mute_calls, "echoless_calls": self.echoless_calls,
+            "greeted_calls": self.greeted_calls,
             "sent": self.sent, "received": self.received, "lost": self.lost, "bad": self.bad,
             "echo_ms": self.echo.summary(), "to_agent_ms": self.to_agent.summary(),
             "from_agent_ms": self.from_agent.summary(), "gap_ms": self.gaps.summary(),
@@ -136,6 +143,8 @@ struct Live {
     last_sequence: Option<u16>,
     received: u64,
     echoes: u64,
+    /// How much of the greeting was heard, in bytes.
+    greeted: usize,
 }
 
 struct Engine {
@@ -143,6 +152,7 @@ struct Engine {
     calls: Vec<Live>,
     /// When each call's next frame is due.
     due: BTreeMap<(u64, usize), ()>,
+    greeting: Vec<u8>,
     measuring: bool,
     measured: Measured,
     cpu_at_begin: u64,
@@ -155,6 +165,7 @@ impl Engine {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             calls: Vec::new(),
             due: BTreeMap::new(),
+            greeting: greeting(),
             measuring: false,
             measured: Measured::default(),
             cpu_at_begin: 0,
@@ -214,7 +225,7 @@ impl Engine {
             eprintln!("call {index} has no media: {error}");
         }
         let now = monotonic_us();
-        let first = now - now % PACKET_TIME_US + PACKET_TIME_US + call.phase_us;
+        let first = now - now % PACKET_TIME_US + PACKET_TIME_US + call.phase_us + call.silent_us;
         self.due.insert((first, index), ());
         self.calls.push(Live {
             call,
@@ -225,6 +236,7 @@ impl Engine {
             last_sequence: None,
             received: 0,
             echoes: 0,
+            greeted: 0,
         });
     }
 
@@ -242,6 +254,8 @@ impl Engine {
         measured.calls = self.calls.len();
         measured.mute_calls = self.calls.iter().filter(|call| call.received == 0).count();
         measured.echoless_calls = self.calls.iter().filter(|call| call.echoes == 0).count();
+        let greeted = |call: &&Live| call.greeted == self.greeting.len();
+        measured.greeted_calls = self.calls.iter().filter(greeted).count();
         measured.cpu_ns = thread_cpu_ns() - self.cpu_at_begin;
         let _ = self.results.send(measured);
     }
@@ -285,6 +299,8 @@ impl Engine {
         if buffer[1] & 0x7f != PCMU {
             return;
         }
+        let payload = &buffer[HEADER..length];
+        live.hear_greeting(payload, &self.greeting);
         let sequence = u16::from_be_bytes([buffer[2], buffer[3]]);
         let skipped =
             live.last_sequence.map_or(0, |last| sequence.wrapping_sub(last).wrapping_sub(1));
@@ -300,7 +316,6 @@ impl Engine {
         if let Some(before) = before {
             measured.gaps.push(milliseconds(now - before));
         }
-        let payload = &buffer[HEADER..length];
         for at in stamp::positions(payload) {
             let stamp = &payload[at..];
             let Some(caller_sent) = stamp::get(stamp, Field::CallerSent) else { continue };
@@ -312,6 +327,17 @@ impl Engine {
             if let Some(sent) = stamp::get(stamp, Field::AgentSent) {
                 measured.from_agent.push(milliseconds(now.saturating_sub(sent)));
             }
+        }
+    }
+}
+
+impl Live {
+    fn hear_greeting(&mut self, payload: &[u8], greeting: &[u8]) {
+        let rest = &greeting[self.greeted..];
+        if rest.starts_with(payload) {
+            self.greeted += payload.len();
+        } else if !rest.is_empty() {
+            self.greeted = 0;
         }
     }
 }

@@ -214,6 +214,11 @@ impl Answered {
         &self.dialog.call_id
     }
 
+    /// The URI of the callee's Contact.
+    pub fn contact(&self) -> &str {
+        &self.dialog.target
+    }
+
     /// Whether the callee has hung up; takes what has come in so far.
     pub fn is_over(&mut self) -> bool {
         while let Ok(message) = self.inbox.try_recv() {

@@ -17,6 +17,8 @@ use crate::config::Config;
 use crate::sip::transaction::TransactionId;
 use crate::sip::{CallId, Flow, Method, Request, Transport, Uri};
 
+/// A load balancer lets nobody in before this node is ready, and takes a while to see that it is.
+const BALANCER_SETTLES: Duration = Duration::from_secs(30);
 /// Bounds one check.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -68,7 +70,8 @@ impl SelfCheck {
                 None => {
                     self.last_number += 1;
                     let state = if carries.contains(&Traffic::Sip) {
-                        State::Due { at: cx.now }
+                        let settles = cx.pool.behind_load_balancers.then_some(BALANCER_SETTLES);
+                        State::Due { at: cx.now + settles.unwrap_or_default() }
                     } else {
                         let message = "not checked: it carries audio alone".to_owned();
                         State::Done { reaches_us: None, message }

@@ -552,12 +552,12 @@ fn behind_load_balancers_the_address_of_sip_is_asked_over_tls_and_that_of_audio_
     let audio = ("192.0.2.2".to_owned(), vec![Traffic::Media], None);
     net.node.handle_advertised(net.now, told(&[], &["192.0.2.2"]));
     net.perform();
-    net.run(10 * SECOND);
+    net.run(40 * SECOND);
     assert_eq!((net.dials.len(), views(&net)), (0, vec![audio.clone()]));
 
     net.node.handle_advertised(net.now, told(&["192.0.2.1"], &["192.0.2.2"]));
     net.perform();
-    net.run(10 * SECOND);
+    net.run(40 * SECOND);
     let sip = ("192.0.2.1".to_owned(), vec![Traffic::Sip], Some(true));
     assert_eq!(views(&net), [sip, audio]);
     assert_eq!(net.advertised[0].message, "192.0.2.1:5061 over TLS leads to this node");
@@ -565,7 +565,7 @@ fn behind_load_balancers_the_address_of_sip_is_asked_over_tls_and_that_of_audio_
     // One that carried audio alone was never asked.
     net.node.handle_advertised(net.now, told(&["192.0.2.2"], &["192.0.2.2"]));
     net.perform();
-    net.run(10 * SECOND);
+    net.run(40 * SECOND);
     let both = ("192.0.2.2".to_owned(), vec![Traffic::Sip, Traffic::Media], Some(true));
     assert_eq!(views(&net), [both]);
 }
