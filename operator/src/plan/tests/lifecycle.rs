@@ -150,6 +150,22 @@ fn the_deadline_ends_a_drain_with_calls() {
 }
 
 #[test]
+fn calls_that_the_pod_ended_at_its_deadline_are_told_although_none_is_left() {
+    let mut sim = Sim::with_pool(2);
+    sim.settle();
+    sim.calls = [("default-0", 9), ("default-1", 4)].map(|(n, c)| (n.into(), c)).into();
+    sim.run_for(1);
+    sim.scale(1);
+    sim.run_for(5);
+    sim.calls.insert("default-1".into(), 0);
+    sim.drained.insert("default-1".into(), 4);
+    sim.settle();
+    assert_eq!(sim.pod_names(), ["default-0"]);
+    assert!(sim.events.contains(&"DrainDeadlineExceeded"));
+    assert!(!sim.events.contains(&"DrainFinished"));
+}
+
+#[test]
 fn a_rollout_surges_waits_for_proof_and_drains_one_after_the_other() {
     let mut sim = Sim::with_pool(3);
     sim.settle();
