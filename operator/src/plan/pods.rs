@@ -302,10 +302,14 @@ impl<'a> Fleet<'a> {
         let spare = (proven + serving.len()).saturating_sub(desired);
         victims.extend(self.ranked(serving).take(spare).map(|it| (it, why_outdated(it))));
 
-        // A pod that just fell silent may have any number of calls: wait for it.
-        let hushed = current.iter().any(|it| it.ready() && it.hushed() && !it.silent(self.agenda));
+        // A pod that just fell silent may have any number of calls: wait for it. And for one with calls
+        // that is not ready: mostly its drain was just called off.
+        let unsettled = current.iter().any(|it| match it.ready() {
+            true => it.hushed() && !it.silent(self.agenda),
+            false => it.process_up() && it.calls() > 0 && !it.silent(self.agenda),
+        });
         let excess = current.len().saturating_sub(desired);
-        if excess > 0 && !hushed {
+        if excess > 0 && !unsettled {
             let going = self.ranked(current.to_vec()).take(excess);
             victims.extend(going.map(|it| (it, why::SCALE_DOWN)));
         }
