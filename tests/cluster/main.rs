@@ -6,10 +6,13 @@
 //! Logs of all parts stay in the cluster's folder, which a failing start names.
 
 mod bed;
+mod carrier;
+mod manifests;
 mod release;
 
 mod calls;
 mod definitions;
+mod drain;
 mod ground;
 mod rights;
 mod verdicts;
