@@ -15,4 +15,5 @@ mod definitions;
 mod drain;
 mod ground;
 mod rights;
+mod upgrade;
 mod verdicts;
