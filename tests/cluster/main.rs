@@ -14,6 +14,7 @@ mod calls;
 mod definitions;
 mod drain;
 mod ground;
+mod nodes;
 mod rights;
 mod upgrade;
 mod verdicts;
