@@ -235,6 +235,7 @@ fn status(
         capacity: load.capacity,
         accepted: load.accepted,
         refused: load.refused,
+        drained: load.drained,
         saturated: load.active + load.setup >= load.capacity,
         advertised: reachability.advertised.clone(),
         trunks: trunks.collect(),

@@ -233,6 +233,8 @@ pub struct NodeStatus {
     pub capacity: u32,
     pub accepted: u64,
     pub refused: u64,
+    /// Calls that the drain's deadline has ended.
+    pub drained: u64,
     pub saturated: bool,
     pub trunks: BTreeMap<String, TrunkReport>,
     pub agents: BTreeMap<String, AgentReport>,

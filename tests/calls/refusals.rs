@@ -141,6 +141,23 @@ fn an_invite_while_draining_is_refused_and_the_call_that_is_up_goes_on() {
 }
 
 #[test]
+fn a_second_drain_does_not_prolong_the_first_and_what_it_ends_is_counted() {
+    let mut net = Net::new(usual(), 6);
+    let invite = net.carrier.invite("+15551230001");
+    net.send(&invite);
+    net.run_for(SECOND);
+    net.node.drain(net.now + 5 * SECOND);
+    net.node.drain(net.now + 60 * SECOND);
+    net.run_for(4 * SECOND);
+    assert!(!net.ended());
+    net.run_for(4 * SECOND);
+    assert_eq!(net.record().end.as_ref().unwrap().cause, "drained");
+    assert_eq!(net.node.load().drained, 1);
+    net.node.undrain();
+    assert_eq!(net.node.load().drained, 0);
+}
+
+#[test]
 fn a_digest_trunk_challenges_and_takes_the_right_password_only() {
     let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: in, namespace: trunkline}\n\
                   stringData: {username: carrier, password: correct-horse}\n";

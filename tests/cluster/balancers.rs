@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use trunkline_tests::process::wait_until;
 
 use crate::bed::{Cluster, SOON, run};
-use crate::calls::{assert_all_well, bot, call_with, is_trusted, pool, result};
+use crate::calls::is_trusted;
+use crate::carrier::{assert_all_well, call_with, result};
+use crate::manifests::{bot, pool};
 use crate::release::Release;
 
 const NAMESPACE: &str = "load-balancers";

@@ -15,11 +15,16 @@ use trunkline_tests::process::wait_until;
 /// For what a cluster does by itself: a pod starts, an object goes, a program comes back.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
+/// In a pod: why it takes no new calls, and when it must have ended.
+pub(crate) const DRAIN: &str = "/metadata/annotations/trunkline.dev~1drain";
+pub(crate) const DELETED: &str = "/metadata/deletionTimestamp";
+
 /// A running cluster; dropped, it is ended, unless it ran before.
 pub(crate) struct Cluster {
     name: String,
     folder: PathBuf,
     ours: bool,
+    images: OnceLock<()>,
 }
 
 impl Cluster {
@@ -31,9 +36,9 @@ impl Cluster {
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| {
-            let name = std::env::var("TRUNKLINE_BED").unwrap_or_else(|_| "tests".to_owned());
+            let name = shared_name();
             let cluster = if bed(&name, &["running"]).status().is_ok_and(|it| it.success()) {
-                Self { folder: folder(&name), name, ours: false }
+                Self { folder: folder(&name), name, ours: false, images: OnceLock::new() }
             } else {
                 Self::try_start(&name, std::process::id())?
             };
@@ -49,11 +54,23 @@ impl Cluster {
         Self::try_start(name, owner).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// One beside the shared one, whose name it has with `topic`, for a test that must hurt the whole
+    /// cluster.
+    pub(crate) fn start_apart(topic: &str) -> Self {
+        Self::start(&format!("{}-{topic}", shared_name()), std::process::id())
+    }
+
     fn try_start(name: &str, owner: u32) -> Result<Self, String> {
         // Longer than all tests of this program take together.
         let mut up = bed(name, &["up", "--minutes=40", &format!("--owner={owner}")]);
         run(&mut up, "").map_err(|error| format!("no cluster: {error}"))?;
-        Ok(Self { folder: folder(name), name: name.to_owned(), ours: true })
+        let images = OnceLock::new();
+        Ok(Self { folder: folder(name), name: name.to_owned(), ours: true, images })
+    }
+
+    /// Has its nodes given images by `load`, once.
+    pub(crate) fn with_images(&self, load: impl FnOnce()) {
+        self.images.get_or_init(load);
     }
 
     /// Where its logs and its sockets are.
@@ -146,7 +163,7 @@ impl Cluster {
         Namespace { cluster: self, name: name.to_owned() }
     }
 
-    fn install_definitions(&self) {
+    pub(crate) fn install_definitions(&self) {
         let yaml = workspace().join("crds/yaml");
         let yaml = yaml.to_str().expect("a path of UTF-8");
         self.kubectl(&["apply", "--server-side", "--filename", yaml]);
@@ -180,6 +197,23 @@ impl Namespace<'_> {
         self.cluster.try_kubectl(&arguments, yaml)
     }
 
+    /// An object (`pod/default-0`) as it is now; `None` when it is not there.
+    pub(crate) fn get(&self, object: &str) -> Option<Value> {
+        let json = self.kubectl(&["get", object, "--ignore-not-found", "-o=json"]);
+        (!json.is_empty()).then(|| serde_json::from_str(&json).expect("kubectl writes JSON"))
+    }
+
+    /// A text in an object, at a JSON pointer.
+    pub(crate) fn text(&self, object: &str, pointer: &str) -> Option<String> {
+        self.get(object)?.pointer(pointer)?.as_str().map(str::to_owned)
+    }
+
+    /// Waits until a pod that is still to be made is ready.
+    pub(crate) fn comes_up(&self, pod: &str) {
+        wait_until("the pod is made", SOON, || self.get(pod));
+        self.wait_for("condition=Ready", pod);
+    }
+
     /// Waits until `kubectl wait` finds `condition` (`condition=Ready`, `delete`, …) on `object`.
     pub(crate) fn wait_for(&self, condition: &str, object: &str) {
         let timeout = format!("--timeout={}s", SOON.as_secs());
@@ -191,6 +225,10 @@ impl Drop for Namespace<'_> {
     fn drop(&mut self) {
         let _ = self.cluster.try_kubectl(&["delete", "namespace", &self.name, "--wait=false"], "");
     }
+}
+
+fn shared_name() -> String {
+    std::env::var("TRUNKLINE_BED").unwrap_or_else(|_| "tests".to_owned())
 }
 
 fn bed(name: &str, arguments: &[&str]) -> Command {

@@ -1,101 +1,16 @@
 //! From `helm install` and two manifests to calls: a carrier on the public network calls the address
 //! that the Trunk's status says, over TLS and SRTP, and hears an agent in the cluster.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 use trunkline_tests::certificate::Certificate;
-use trunkline_tests::node::tool;
-use trunkline_tests::process::{Process, wait_until};
+use trunkline_tests::process::wait_until;
 
 use crate::bed::{Cluster, SOON, run};
+use crate::carrier::{assert_all_well, call, refusal, result};
+use crate::manifests::{TRUNK, bot, pool};
 use crate::release::Release;
-
-/// What the carrier is: `control` on the public network.
-pub(crate) const TRUNK: &str = r#"
-apiVersion: trunkline.dev/v1alpha1
-kind: Trunk
-metadata: {name: carrier-a}
-spec:
-  transport: TLS
-  media: {encryption: Required}
-  inbound: {sources: ["203.0.113.1/32", "10.99.0.1/32"]}
-  routes:
-  - {name: main, agentRef: {name: bot}}
-"#;
-
-pub(crate) fn bot(namespace: &str) -> String {
-    format!(
-        r#"
-apiVersion: trunkline.dev/v1alpha1
-kind: Agent
-metadata: {{name: bot}}
-spec:
-  endpoint:
-    webSocket: {{url: "ws://echo.{namespace}.svc:9000/echo", dialect: TwilioMediaStreams}}
-  fallback: {{sipStatus: 480}}
-"#
-    )
-}
-
-pub(crate) fn pool(exposure: &str, replicas: u32) -> String {
-    format!(
-        r#"
-apiVersion: trunkline.dev/v1alpha1
-kind: MediaPool
-metadata: {{name: default}}
-spec:
-  replicas: {replicas}
-  exposure: {exposure}
-  tls: {{certificateRef: {{name: sip-cert}}}}
-  drain: {{timeoutSeconds: 60}}
-  resources: {{requests: {{cpu: 250m, memory: 64Mi}}, limits: {{cpu: "1", memory: 512Mi}}}}
-"#
-    )
-}
-
-/// Calls `target` from the carrier, and holds the calls for `seconds`.
-fn call(release: &Release<'_>, name: &str, target: &str, calls: u32, seconds: u32) -> Process {
-    call_with(release, name, target, calls, seconds, &[])
-}
-
-/// The same with further arguments for the tool `load`.
-pub(crate) fn call_with(
-    release: &Release<'_>,
-    name: &str,
-    target: &str,
-    calls: u32,
-    seconds: u32,
-    more: &[&str],
-) -> Process {
-    let load = tool("load");
-    let mut command = release.cluster.on("control", &[load.to_str().expect("a path of UTF-8")]);
-    command.args(["--target", target, "--local", local(target), "--calls", &calls.to_string()]);
-    command.args(["--window", &seconds.to_string(), "--warm", "1"]);
-    command.arg("--ca").arg(&release.certificate.ca_file).args(more);
-    Process::start(name, command, &release.directory)
-}
-
-/// The carrier's address on the network of `target`.
-fn local(target: &str) -> &'static str {
-    if target.starts_with("203.0.113.") { "203.0.113.1" } else { "10.99.0.1" }
-}
-
-pub(crate) fn result(mut load: Process) -> Value {
-    let result = load.wait_for_event("result", 0, Duration::from_secs(120));
-    load.wait(Duration::from_secs(10));
-    result
-}
-
-pub(crate) fn assert_all_well(result: &Value, calls: u64) {
-    let number = |pointer: &str| result.pointer(pointer).and_then(Value::as_u64);
-    assert_eq!(number("/answered"), Some(calls), "{result}");
-    for wrong in ["/dropped", "/unanswered_byes", "/media/lost", "/media/bad", "/media/mute_calls"]
-    {
-        assert_eq!(number(wrong), Some(0), "{wrong}: {result}");
-    }
-    assert_eq!(number("/media/echoless_calls"), Some(0), "{result}");
-}
 
 #[test]
 fn two_manifests_bring_calls_to_the_network_of_both_nodes_and_changes_reach_them_unnoticed() {
@@ -190,8 +105,7 @@ fn a_pool_on_the_network_of_pods_takes_calls_at_a_pods_address() {
     namespace.apply(TRUNK).expect("a Trunk");
     let address = release.taking_calls("carrier-a");
     println!("what to enter at the carrier: {address}");
-    let pod = namespace.kubectl(&["get", "pod", "default-0", "-o=jsonpath={.status.podIP}"]);
-    assert_all_well(&result(call(&release, "load", &format!("{pod}:5061"), 3, 3)), 3);
+    assert_all_well(&result(call(&release, "load", &release.address("default-0"), 3, 3)), 3);
 }
 
 #[test]
@@ -203,11 +117,7 @@ fn a_rollout_replaces_a_pod_whose_calls_go_on_to_their_own_end() {
     namespace.apply(&bot("rollout")).expect("an Agent");
     namespace.apply(TRUNK).expect("a Trunk");
     release.taking_calls("carrier-a");
-    let address = |pod: &str| {
-        let ip = namespace.kubectl(&["get", "pod", pod, "-o=jsonpath={.status.podIP}"]);
-        format!("{ip}:5061")
-    };
-    let old = address("default-0");
+    let old = release.address("default-0");
     let mut talking = call(&release, "talking", &old, 5, 40);
     talking.wait_for_event("window-begin", 0, SOON);
 
@@ -219,12 +129,9 @@ fn a_rollout_replaces_a_pod_whose_calls_go_on_to_their_own_end() {
         annotations.get("trunkline.dev/drain").map(drop)
     });
     // The new one takes calls before, and the old one refuses them from then on.
-    assert_all_well(&result(call(&release, "new", &address("default-1"), 2, 2)), 2);
-    wait_until("the old pod refuses a call", SOON, || {
-        let refused = result(call(&release, "late", &old, 1, 1));
-        let failed = refused["failed"].as_object()?.keys().next()?.clone();
-        failed.starts_with("503").then_some(())
-    });
+    assert_all_well(&result(call(&release, "new", &release.address("default-1"), 2, 2)), 2);
+    let why = wait_until("the old pod refuses a call", SOON, || refusal(&release, &old));
+    assert!(why.starts_with("503"), "{why}");
     assert!(talking.is_running(), "calls were talking all along: {}", talking.tail());
     assert_all_well(&result(talking), 5);
     namespace.wait_for("delete", "pod/default-0");
@@ -255,6 +162,5 @@ fn a_restricted_namespace_takes_pods_on_their_own_network_and_says_why_not_on_th
     namespace.apply(&bot("restricted-pods")).expect("an Agent");
     namespace.apply(TRUNK).expect("a Trunk");
     release.taking_calls("carrier-a");
-    let pod = namespace.kubectl(&["get", "pod", "default-0", "-o=jsonpath={.status.podIP}"]);
-    assert_all_well(&result(call(&release, "load", &format!("{pod}:5061"), 2, 2)), 2);
+    assert_all_well(&result(call(&release, "load", &release.address("default-0"), 2, 2)), 2);
 }

@@ -6,11 +6,16 @@
 //! Logs of all parts stay in the cluster's folder, which a failing start names.
 
 mod bed;
+mod carrier;
+mod manifests;
 mod release;
 
 mod balancers;
 mod calls;
 mod definitions;
+mod drain;
 mod ground;
+mod nodes;
 mod rights;
+mod upgrade;
 mod verdicts;

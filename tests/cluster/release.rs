@@ -8,6 +8,7 @@ use trunkline_tests::certificate::Certificate;
 use trunkline_tests::node::{run_directory, target_directory, tool, workspace};
 
 use crate::bed::{Cluster, Namespace, run};
+use crate::manifests::{TRUNK, bot, one_pod};
 
 /// The agent that gives every frame back.
 const ECHO: &str = r#"
@@ -28,6 +29,11 @@ metadata: {name: echo}
 spec: {selector: {app: echo}, ports: [{port: 9000}]}
 "#;
 
+pub(crate) const MEDIA_IMAGE: &str = "localhost/trunkline-media-node";
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The tag of the version after this one: the same bytes, for nothing else makes a pod's revision.
+pub(crate) const NEXT: &str = "next";
+
 /// A namespace with a release in it, an echo agent and a certificate for the SIP ports.
 pub(crate) struct Release<'a> {
     pub(crate) cluster: &'a Cluster,
@@ -36,6 +42,8 @@ pub(crate) struct Release<'a> {
     /// What programs of this test print goes there.
     pub(crate) directory: PathBuf,
     name: String,
+    /// `helm` (4) or `helm3`.
+    helm: &'static str,
 }
 
 impl<'a> Release<'a> {
@@ -52,7 +60,18 @@ impl<'a> Release<'a> {
         pod_security: &str,
         flags: &[&str],
     ) -> Self {
-        load_images(cluster);
+        Self::install_by("helm", cluster, name, pod_security, flags)
+    }
+
+    /// The same by `helm` (4) or `helm3`.
+    pub(crate) fn install_by(
+        helm: &'static str,
+        cluster: &'a Cluster,
+        name: &str,
+        pod_security: &str,
+        flags: &[&str],
+    ) -> Self {
+        cluster.with_images(|| load_images(cluster));
         let namespace = cluster.namespace(name);
         let enforce = format!("pod-security.kubernetes.io/enforce={pod_security}");
         cluster.kubectl(&["label", "namespace", name, &enforce]);
@@ -63,12 +82,37 @@ impl<'a> Release<'a> {
         let (key, public) = (format!("--key={key}"), format!("--cert={public}"));
         namespace.kubectl(&["create", "secret", "tls", "sip-cert", &public, &key]);
         namespace.apply(ECHO).expect("the echo agent");
-        let chart = workspace().join("charts/trunkline");
-        let chart = chart.to_str().expect("a path of UTF-8");
+        let release =
+            Self { cluster, namespace, certificate, directory, name: name.to_owned(), helm };
+        release.install_chart(flags);
+        release
+    }
+
+    /// `helm install`, again after an uninstall.
+    pub(crate) fn install_chart(&self, flags: &[&str]) {
         let values = ["--set=crds.enabled=false", "--set=rbac.aggregate=false"];
-        let install = ["install", name, chart, "--namespace", name, "--wait", "--timeout=120s"];
-        cluster.helm("helm", &[&install[..], &values, flags].concat());
-        Self { cluster, namespace, certificate, directory, name: name.to_owned() }
+        let install = ["install", &self.name, &chart(), "--wait", "--timeout=120s"];
+        self.helm(&[&install[..], &values, flags].concat());
+    }
+
+    /// What Helm prints, asked about this release's namespace.
+    pub(crate) fn helm(&self, arguments: &[&str]) -> String {
+        self.cluster.helm(self.helm, &[arguments, &["--namespace", &self.name]].concat())
+    }
+
+    /// Where a pod on a network of its own takes calls.
+    pub(crate) fn address(&self, pod: &str) -> String {
+        let ip = self.namespace.kubectl(&["get", "pod", pod, "-o=jsonpath={.status.podIP}"]);
+        format!("{ip}:5061")
+    }
+
+    /// Gives it a pool of one pod, which as it leaves lets calls go on for so long, and waits until the
+    /// trunk `carrier-a` takes calls there.
+    pub(crate) fn take_calls(&self, drain_seconds: u32) {
+        self.namespace.apply(&one_pod(drain_seconds)).expect("a MediaPool");
+        self.namespace.apply(&bot(&self.name)).expect("an Agent");
+        self.namespace.apply(TRUNK).expect("a Trunk");
+        self.taking_calls("carrier-a");
     }
 
     /// Waits until `trunk` takes calls, and says what it is to be dialled at.
@@ -93,7 +137,7 @@ impl Drop for Release<'_> {
             show(&["logs", "--selector=trunkline.dev/role=media", "--tail=40"]);
         }
         let _ = run(
-            self.cluster.on("control", &["helm"]).args([
+            self.cluster.on("control", &[self.helm]).args([
                 "uninstall",
                 &self.name,
                 "--namespace",
@@ -104,10 +148,29 @@ impl Drop for Release<'_> {
     }
 }
 
-/// The programs of this build, and the echo agent, on both nodes: once for each run of the tests.
+/// Where our chart lies.
+pub(crate) fn chart() -> String {
+    let chart = workspace().join("charts/trunkline");
+    chart.to_str().expect("a path of UTF-8").to_owned()
+}
+
+/// The programs of this build, and the echo agent, on both nodes.
 fn load_images(cluster: &Cluster) {
-    static LOADED: OnceLock<()> = OnceLock::new();
-    LOADED.get_or_init(|| {
+    for archive in archives() {
+        cluster.load_archive(archive);
+    }
+    cluster.load_program("localhost/echo-agent:1", &tool("echo-agent"));
+    for node in ["node-a", "node-b"] {
+        let [this, next] = [VERSION, NEXT].map(|tag| format!("{MEDIA_IMAGE}:{tag}"));
+        let tag = ["ctr", "--namespace=k8s.io", "images", "tag", "--force", &this, &next];
+        run(&mut cluster.on(node, &tag), "").expect("the image was loaded above");
+    }
+}
+
+/// The images of this build, made once for each run of the tests.
+fn archives() -> &'static [PathBuf] {
+    static ARCHIVES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    ARCHIVES.get_or_init(|| {
         let built = target_directory();
         let node = std::env::var_os("TRUNKLINE_MEDIA_NODE")
             .map_or_else(|| built.join("trunkline-media-node"), PathBuf::from);
@@ -115,9 +178,7 @@ fn load_images(cluster: &Cluster) {
         let mut command = Command::new(workspace().join("charts/images"));
         command.arg("--out").arg(&images).arg(built.join("trunkline-operator")).arg(node);
         println!("{}", run(&mut command, "").expect("both programs are built"));
-        for archive in std::fs::read_dir(&images).expect("made above").flatten() {
-            cluster.load_archive(&archive.path());
-        }
-        cluster.load_program("localhost/echo-agent:1", &tool("echo-agent"));
-    });
+        let made = std::fs::read_dir(&images).expect("made above").flatten();
+        made.map(|archive| archive.path()).collect()
+    })
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use trunkline_tests::process::wait_until;
 
 use crate::bed::{Cluster, SOON};
-use crate::calls::{TRUNK, bot};
+use crate::manifests::{TRUNK, bot};
 use crate::release::Release;
 
 const NAME: &str = "rights-of-operator";

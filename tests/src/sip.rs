@@ -138,11 +138,17 @@ impl Dialog {
 
     /// ACK of a 2xx or a BYE: within the dialog.
     pub fn within(&self, method: &str, cseq: u32, branch: &str) -> String {
-        let mut text = self.head(method, cseq, &self.target, branch);
-        for route in &self.routes {
-            let _ = write!(text, "Route: {route}\r\n");
-        }
-        text + "Content-Length: 0\r\n\r\n"
+        self.routed_head(method, cseq, branch) + "Content-Length: 0\r\n\r\n"
+    }
+
+    /// INVITE within the dialog (RFC 3261 §14).
+    pub fn reinvite(&self, cseq: u32, branch: &str, sdp: &str) -> String {
+        format!(
+            "{}Contact: {}\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+            self.routed_head("INVITE", cseq, branch),
+            self.contact(),
+            sdp.len()
+        )
     }
 
     /// Takes tag, target and routes from the 2xx.
@@ -153,6 +159,14 @@ impl Dialog {
         self.target = inner.split('>').next().unwrap_or_default().to_owned();
         self.routes = ok.values("record-route").map(str::to_owned).collect();
         self.routes.reverse();
+    }
+
+    fn routed_head(&self, method: &str, cseq: u32, branch: &str) -> String {
+        let mut text = self.head(method, cseq, &self.target, branch);
+        for route in &self.routes {
+            let _ = write!(text, "Route: {route}\r\n");
+        }
+        text
     }
 
     fn head(&self, method: &str, cseq: u32, uri: &str, branch: &str) -> String {

@@ -32,6 +32,8 @@ pub struct Status {
     pub accepted: u64,
     /// Requests refused since the start.
     pub refused: u64,
+    /// Calls that were still up when the time of this drain was over, and got a BYE.
+    pub drained: u64,
     /// All of `capacity` is taken.
     pub saturated: bool,
     /// Each address that carriers are told, and whether it leads back to this node.

@@ -77,6 +77,7 @@ impl Node {
             capacity: 100,
             accepted: 1893,
             refused: 0,
+            drained: 0,
             saturated: false,
             advertised: vec![AdvertisedView {
                 address: "192.0.2.10".parse().unwrap(),
@@ -187,7 +188,7 @@ async fn status_has_the_shape_the_operator_reads() {
         json!({
             "slot": 3, "revision": "7d9f4c", "configHash": "51c0be", "version": "0.1.0",
             "state": "Ready", "calls": {"active": 21, "setup": 1}, "capacity": 100,
-            "accepted": 1893, "refused": 0, "saturated": false,
+            "accepted": 1893, "refused": 0, "drained": 0, "saturated": false,
             "advertised": [{"address": "192.0.2.10", "carries": ["SIP", "Media"], "reachesUs": true,
                             "message": "192.0.2.10:5061 over TLS leads to this node"}],
             "trunks": {"carrier-a": {"calls": 17, "options": {

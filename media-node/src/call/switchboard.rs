@@ -79,6 +79,8 @@ pub struct Switchboard {
     masking: Masking,
     epoch: (Instant, SystemTime),
     draining: Option<Instant>,
+    /// Calls that the end of this drain has ended.
+    drained: u64,
     accepted: u64,
     refused: u64,
     out: VecDeque<Output>,
@@ -95,6 +97,8 @@ pub struct Load {
     pub accepted: u64,
     pub refused: u64,
     pub draining: bool,
+    /// Calls that the drain's deadline has ended.
+    pub drained: u64,
     pub trunks: Vec<(String, u32)>,
     pub agents: Vec<(String, u32)>,
 }
@@ -129,6 +133,7 @@ impl Switchboard {
             playout_budget: Arc::new(PlayoutBudget::new(PLAYOUT_BUDGET_LEN_BYTES)),
             epoch: setup.epoch,
             draining: None,
+            drained: 0,
             accepted: 0,
             refused: 0,
             out: VecDeque::new(),
@@ -244,14 +249,16 @@ impl Switchboard {
         live.unwrap_or(false)
     }
 
-    /// Takes no new call from now on; those that are up may go on until `deadline`.
+    /// Takes no new call from now on; those that are up may go on until `deadline`, or until that of
+    /// a drain that is under way: whoever asks later waits no longer.
     pub fn drain(&mut self, deadline: Instant) {
-        self.draining = Some(deadline);
+        self.draining = Some(self.draining.map_or(deadline, |before| before.min(deadline)));
     }
 
     /// Ends the drain: the node takes calls again.
     pub fn undrain(&mut self) {
         self.draining = None;
+        self.drained = 0;
     }
 
     pub fn is_draining(&self) -> bool {
@@ -277,6 +284,7 @@ impl Switchboard {
             accepted: self.accepted,
             refused: self.refused,
             draining: self.is_draining(),
+            drained: self.drained,
             trunks: self
                 .config
                 .trunks
@@ -310,6 +318,7 @@ impl Switchboard {
                 .filter(|(_, session)| !session.is_ending())
                 .map(|(key, _)| *key)
                 .collect();
+            self.drained += live.len() as u64;
             for call in live {
                 self.with_session(now, call, |session, cx| session.end(cx, Cause::Drained));
             }

@@ -164,21 +164,20 @@ impl<'a> Fleet<'a> {
             return Some(delete(pod, None, None));
         }
         let idle_twice = pod.poll.is_some_and(|it| it.idle_polls >= 2);
-        if idle_twice {
+        if !idle_twice && !self.overdue(pod) {
+            return None;
+        }
+        // The pod itself ends its calls at the deadline, so it has none a moment later.
+        let cut = pod.calls_drained() + u64::from(pod.calls());
+        if idle_twice && cut == 0 {
             let note = "no call is left".to_owned();
             let event = pod_event(pod.name, pod.uid, "DrainFinished", false, note);
             return Some(delete(pod, None, Some(event)));
         }
-        if self.overdue(pod) {
-            let calls = pod.calls();
-            let note = format!(
-                "{calls} calls were left after drain.timeoutSeconds ({} s)",
-                self.make.spec.drain.timeout_seconds
-            );
-            let event = pod_event(pod.name, pod.uid, "DrainDeadlineExceeded", calls > 0, note);
-            return Some(delete(pod, Some(GRACE_AFTER_DEADLINE_SECONDS), Some(event)));
-        }
-        None
+        let seconds = self.make.spec.drain.timeout_seconds;
+        let note = format!("{cut} calls were left after drain.timeoutSeconds ({seconds} s)");
+        let event = pod_event(pod.name, pod.uid, "DrainDeadlineExceeded", cut > 0, note);
+        Some(delete(pod, Some(GRACE_AFTER_DEADLINE_SECONDS), Some(event)))
     }
 
     /// Whether a draining pod's time is over. A pod that was lost with its node hears of the drain only
@@ -303,10 +302,14 @@ impl<'a> Fleet<'a> {
         let spare = (proven + serving.len()).saturating_sub(desired);
         victims.extend(self.ranked(serving).take(spare).map(|it| (it, why_outdated(it))));
 
-        // A pod that just fell silent may have any number of calls: wait for it.
-        let hushed = current.iter().any(|it| it.ready() && it.hushed() && !it.silent(self.agenda));
+        // A pod that just fell silent may have any number of calls: wait for it. And for one with calls
+        // that is not ready: mostly its drain was just called off.
+        let unsettled = current.iter().any(|it| match it.ready() {
+            true => it.hushed() && !it.silent(self.agenda),
+            false => it.process_up() && it.calls() > 0 && !it.silent(self.agenda),
+        });
         let excess = current.len().saturating_sub(desired);
-        if excess > 0 && !hushed {
+        if excess > 0 && !unsettled {
             let going = self.ranked(current.to_vec()).take(excess);
             victims.extend(going.map(|it| (it, why::SCALE_DOWN)));
         }

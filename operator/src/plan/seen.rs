@@ -187,6 +187,11 @@ impl<'a> Seen<'a> {
         self.poll.and_then(|it| it.status.as_ref()).map_or(0, |it| it.calls.total())
     }
 
+    /// Calls that the end of its drain has ended.
+    pub(super) fn calls_drained(&self) -> u64 {
+        self.poll.and_then(|it| it.status.as_ref()).map_or(0, |it| it.drained)
+    }
+
     pub(super) fn trouble(&self) -> Option<Trouble> {
         let state = self.container().and_then(|it| it.state.as_ref());
         if let Some(waiting) = state.and_then(|it| it.waiting.as_ref()) {

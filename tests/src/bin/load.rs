@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -58,6 +59,12 @@ struct Arguments {
     /// Seconds for which a caller says nothing once its call is answered.
     #[arg(long, default_value_t = 0.0)]
     silent: f64,
+    /// End the window before its time when a line comes on standard input.
+    #[arg(long)]
+    until_told: bool,
+    /// After the window ask each call again by a re-INVITE with the same offer, then hang up.
+    #[arg(long)]
+    refresh: bool,
     /// No held calls: this many set-ups at --rate, each hung up after --hold.
     #[arg(long, default_value_t = 0)]
     setups: usize,
@@ -120,7 +127,10 @@ impl Tally {
 
     fn refused(&mut self, why: &Refused) {
         let why = match why {
-            Refused::Status(status, reason) => format!("{status} {reason}"),
+            Refused::Status { status, reason, retry_after: None } => format!("{status} {reason}"),
+            Refused::Status { status, reason, retry_after: Some(seconds) } => {
+                format!("{status} {reason} (Retry-After: {seconds})")
+            }
             Refused::Timeout => "timeout".to_owned(),
         };
         *self.failed.entry(why).or_default() += 1;
@@ -185,28 +195,66 @@ async fn hold(arguments: &Arguments, signalling: Signalling) -> std::io::Result<
     let (begun, cpu) = (Instant::now(), own_cpu_ns());
     media.begin();
     emit("window-begin", json!({"calls": calls.borrow().len()}));
-    sleep(Duration::from_secs_f64(arguments.window)).await;
+    let told = async {
+        match arguments.until_told {
+            true => line_of_input().await,
+            false => pending().await,
+        }
+    };
+    tokio::select! {
+        () = sleep(Duration::from_secs_f64(arguments.window)) => {}
+        () = told => {}
+    }
     emit("window-end", json!({}));
     let mut measured = media.end();
     let (length, cpu) = (begun.elapsed().as_secs_f64(), own_cpu_ns() - cpu);
 
     let mut calls = std::mem::take(&mut *calls.borrow_mut());
-    let dropped = calls.iter_mut().map(|call| usize::from(call.is_over())).sum::<usize>();
+    let mut ended_by_callee = BTreeMap::<String, u64>::new();
+    calls.retain_mut(|call| match call.ended_by_callee() {
+        Some(reason) => {
+            *ended_by_callee.entry(reason).or_default() += 1;
+            false
+        }
+        None => true,
+    });
     let mut result = tally.borrow_mut().summary();
     result["media"] = measured.summary();
-    result["dropped"] = json!(dropped);
     result["contacts"] = calls.iter().map(Answered::contact).collect();
     result["remote_media"] = calls.iter().map(|call| call.remote_media.to_string()).collect();
+    result["dropped"] = json!(ended_by_callee.values().sum::<u64>());
+    result["ended_by_callee"] = json!(ended_by_callee);
     result["window_seconds"] = json!(length);
     result["own_cpu_seconds"] = json!(cpu as f64 / 1e9);
-    let byes: Vec<_> =
-        calls.into_iter().map(|call| tokio::task::spawn_local(call.hang_up())).collect();
-    let mut unanswered = 0;
-    for bye in byes {
-        unanswered += usize::from(!bye.await.unwrap_or(false));
+    let refresh = arguments.refresh;
+    let endings: Vec<_> = calls
+        .into_iter()
+        .map(|mut call| {
+            tokio::task::spawn_local(async move {
+                (!refresh || call.refresh().await, call.hang_up().await)
+            })
+        })
+        .collect();
+    let (mut unrefreshed, mut unanswered) = (0, 0);
+    for ending in endings {
+        let (refreshed, answered) = ending.await.unwrap_or((false, false));
+        unrefreshed += usize::from(!refreshed);
+        unanswered += usize::from(!answered);
     }
+    result["unaccepted_refreshes"] = json!(unrefreshed);
     result["unanswered_byes"] = json!(unanswered);
     Ok(result)
+}
+
+/// Until a line comes on standard input, or its end.
+async fn line_of_input() {
+    let (told, telling) = tokio::sync::oneshot::channel();
+    // Reading cannot be broken off: the thread ends with the process.
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_line(&mut String::new());
+        let _ = told.send(());
+    });
+    let _ = telling.await;
 }
 
 /// Sets up and tears down, without media.

@@ -20,6 +20,8 @@ use crate::statistics::Distribution;
 const FRAME: usize = 160;
 const HEADER: usize = 12;
 const PACKET_TIME_US: u64 = 20_000;
+/// Longer than a busy machine keeps a packet waiting.
+const SILENCE_US: u64 = 5_000_000;
 const PCMU: u8 = 0;
 
 /// One call's media: a socket connected to the callee, and a session each way when encrypted.
@@ -64,6 +66,8 @@ pub struct Measured {
     /// Calls that have heard the whole greeting of an agent that speaks first, in one piece, before
     /// the window or in it.
     pub greeted_calls: usize,
+    /// Calls whose last packet was long ago when measuring ended.
+    pub silent_calls: usize,
     pub cpu_ns: u64,
 }
 
@@ -72,6 +76,7 @@ impl Measured {
         json!({
             "calls": self.calls, "mute_calls": self.mute_calls, "echoless_calls": self.echoless_calls,
             "greeted_calls": self.greeted_calls,
+            "silent_calls": self.silent_calls,
             "sent": self.sent, "received": self.received, "lost": self.lost, "bad": self.bad,
             "echo_ms": self.echo.summary(), "to_agent_ms": self.to_agent.summary(),
             "from_agent_ms": self.from_agent.summary(), "gap_ms": self.gaps.summary(),
@@ -256,6 +261,10 @@ impl Engine {
         measured.echoless_calls = self.calls.iter().filter(|call| call.echoes == 0).count();
         let greeted = |call: &&Live| call.greeted == self.greeting.len();
         measured.greeted_calls = self.calls.iter().filter(greeted).count();
+        let now = monotonic_us();
+        let heard = |at: u64| now.saturating_sub(at) < SILENCE_US;
+        measured.silent_calls =
+            self.calls.iter().filter(|call| !call.last_received_us.is_some_and(heard)).count();
         measured.cpu_ns = thread_cpu_ns() - self.cpu_at_begin;
         let _ = self.results.send(measured);
     }

@@ -1,4 +1,4 @@
-//! INVITE, ACK and BYE of many calls over one connection.
+//! INVITE, re-INVITE, ACK and BYE of many calls over one connection.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -58,8 +58,20 @@ pub struct Options {
 /// A call that was not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    Status(u16, String),
+    Status {
+        status: u16,
+        reason: String,
+        /// Seconds, as the callee wrote them.
+        retry_after: Option<String>,
+    },
     Timeout,
+}
+
+impl Refused {
+    /// It was answered, and with what cannot be used.
+    fn unusable(status: u16, why: &str) -> Self {
+        Self::Status { status, reason: why.to_owned(), retry_after: None }
+    }
 }
 
 /// A call that was answered.
@@ -72,6 +84,9 @@ pub struct Answered {
     /// INVITE written to 180 read.
     pub ringing: Option<Duration>,
     dialog: Dialog,
+    /// What was offered, and the number of the last request.
+    offer: String,
+    cseq: u32,
     inbox: UnboundedReceiver<Message>,
     signalling: Signalling,
 }
@@ -142,7 +157,8 @@ impl Signalling {
             routes: Vec::new(),
         };
         let own_key = options.srtp.then(|| srtp::MasterKey::new(random()));
-        let invite = dialog.invite(&offer(media, own_key.as_ref()));
+        let offer = offer(media, own_key.as_ref());
+        let invite = dialog.invite(&offer);
         let (sender, mut inbox) = unbounded_channel();
         self.calls.borrow_mut().insert(dialog.call_id.clone(), sender);
 
@@ -175,11 +191,11 @@ impl Signalling {
                     dialog.answered(&message);
                     self.send(dialog.within("ACK", 1, &branch()));
                     let (remote_media, their_key) = answer(&message.body)
-                        .ok_or_else(|| Refused::Status(status, "no media in the answer".into()))?;
+                        .ok_or_else(|| Refused::unusable(status, "no media in the answer"))?;
                     let keys = match (their_key, own_key) {
                         (Some(theirs), Some(own)) => Some((theirs, own)),
                         (None, None) => None,
-                        _ => return Err(Refused::Status(status, "encryption differs".into())),
+                        _ => return Err(Refused::unusable(status, "encryption differs")),
                     };
                     let signalling = self.clone();
                     return Ok(Answered {
@@ -188,6 +204,8 @@ impl Signalling {
                         setup,
                         ringing,
                         dialog,
+                        offer,
+                        cseq: 1,
                         inbox,
                         signalling,
                     });
@@ -197,7 +215,8 @@ impl Signalling {
                     self.send(dialog.ack_of_failure());
                     self.calls.borrow_mut().remove(&dialog.call_id);
                     let reason = message.start.get(12..).unwrap_or_default().to_owned();
-                    return Err(Refused::Status(status, reason));
+                    let retry_after = message.values("retry-after").next().map(str::to_owned);
+                    return Err(Refused::Status { status, reason, retry_after });
                 }
             }
         }
@@ -219,37 +238,58 @@ impl Answered {
         &self.dialog.target
     }
 
-    /// Whether the callee has hung up; takes what has come in so far.
-    pub fn is_over(&mut self) -> bool {
+    /// The `Reason` of the callee's BYE, if it has hung up; takes what has come in so far.
+    pub fn ended_by_callee(&mut self) -> Option<String> {
         while let Ok(message) = self.inbox.try_recv() {
             if message.status().is_none() && message.method() == "BYE" {
-                return true;
+                return Some(message.header("reason").to_owned());
             }
         }
-        false
+        None
+    }
+
+    /// Offers the same again, as session timers do; false when that is not accepted.
+    pub async fn refresh(&mut self) -> bool {
+        self.cseq += 1;
+        let branch_of_invite = branch();
+        let invite = self.dialog.reinvite(self.cseq, &branch_of_invite, &self.offer);
+        let status = self.ask("INVITE", &invite).await;
+        let accepted = status.is_some_and(|it| it < 300);
+        // The ACK of a failure belongs to the INVITE's transaction.
+        let branch_of_ack = if accepted { branch() } else { branch_of_invite };
+        if status.is_some() {
+            self.signalling.send(self.dialog.within("ACK", self.cseq, &branch_of_ack));
+        }
+        accepted
     }
 
     /// Sends BYE and waits for its answer; false when none came.
     pub async fn hang_up(mut self) -> bool {
-        let bye = self.dialog.within("BYE", 2, &branch());
-        let mut answered = false;
-        for _ in 0..4 {
-            self.signalling.send(bye.clone());
-            let answer = async {
-                while let Some(message) = self.inbox.recv().await {
-                    if message.status().is_some() && message.method() == "BYE" {
-                        return true;
-                    }
-                }
-                false
-            };
-            if let Ok(true) = timeout(2 * T1, answer).await {
-                answered = true;
-                break;
-            }
-        }
+        self.cseq += 1;
+        let bye = self.dialog.within("BYE", self.cseq, &branch());
+        let answered = self.ask("BYE", &bye).await.is_some();
         self.signalling.calls.borrow_mut().remove(&self.dialog.call_id);
         answered
+    }
+
+    /// Sends a request of this method up to four times; the status of its final response.
+    async fn ask(&mut self, method: &str, request: &str) -> Option<u16> {
+        for _ in 0..4 {
+            self.signalling.send(request.to_owned());
+            let answer = async {
+                while let Some(message) = self.inbox.recv().await {
+                    let last = message.status().filter(|it| *it >= 200);
+                    if last.is_some() && message.method() == method {
+                        return last;
+                    }
+                }
+                None
+            };
+            if let Ok(Some(status)) = timeout(2 * T1, answer).await {
+                return Some(status);
+            }
+        }
+        None
     }
 }
 

@@ -128,9 +128,11 @@ fn a_person_may_take_the_drain_mark_away() {
     sim.annotate("default-0", names::DRAIN, Some("manual"));
     sim.run_for(2);
     sim.annotate("default-0", names::DRAIN, None);
+    // Before its kubelet has found it ready again.
+    sim.pass();
     sim.settle();
     assert!(sim.annotation("default-0", names::DRAIN_STARTED).is_none());
-    assert_eq!(sim.running().len(), 1, "one of the two was too many");
+    assert_eq!(sim.running(), ["default-0"], "one of the two was too many: that without calls");
 }
 
 #[test]
@@ -147,6 +149,22 @@ fn the_deadline_ends_a_drain_with_calls() {
     assert_eq!(sim.deletions.len(), 1);
     assert_eq!((sim.deletions[0].name.as_str(), sim.deletions[0].calls), ("default-1", 4));
     assert!(sim.events.contains(&"DrainDeadlineExceeded"));
+}
+
+#[test]
+fn calls_that_the_pod_ended_at_its_deadline_are_told_although_none_is_left() {
+    let mut sim = Sim::with_pool(2);
+    sim.settle();
+    sim.calls = [("default-0", 9), ("default-1", 4)].map(|(n, c)| (n.into(), c)).into();
+    sim.run_for(1);
+    sim.scale(1);
+    sim.run_for(5);
+    sim.calls.insert("default-1".into(), 0);
+    sim.drained.insert("default-1".into(), 4);
+    sim.settle();
+    assert_eq!(sim.pod_names(), ["default-0"]);
+    assert!(sim.events.contains(&"DrainDeadlineExceeded"));
+    assert!(!sim.events.contains(&"DrainFinished"));
 }
 
 #[test]

@@ -116,6 +116,7 @@ impl Sim {
             state: if draining { NodeState::Draining } else { NodeState::Ready },
             calls: CallCounts { active: calls, setup: 0 },
             capacity: 500,
+            drained: self.drained.get(name).copied().unwrap_or(0),
             trunks: BTreeMap::from([(
                 "carrier-a".into(),
                 TrunkReport { calls, options: self.options.clone(), ..TrunkReport::default() },

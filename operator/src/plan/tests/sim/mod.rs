@@ -35,6 +35,8 @@ pub(in crate::plan::tests) struct Sim {
     serial: u64,
     /// Calls by pod.
     pub(in crate::plan::tests) calls: BTreeMap<String, u32>,
+    /// Calls that pods have ended themselves at the deadline of their drain.
+    pub(in crate::plan::tests) drained: BTreeMap<String, u64>,
     /// Pods of this image start; others cannot be pulled.
     pub(in crate::plan::tests) good_images: BTreeSet<String>,
     pub(in crate::plan::tests) room: bool,
@@ -78,6 +80,7 @@ impl Sim {
             now: "2026-11-23T08:00:00Z".parse().unwrap(),
             serial: 0,
             calls: BTreeMap::new(),
+            drained: BTreeMap::new(),
             good_images: BTreeSet::from(["media:1".into(), "media:2".into()]),
             room: true,
             validates: true,
