@@ -20,7 +20,7 @@ use crate::admin::{
     self, AdminState, AgentStatus, CallCounts, Calls, Reachability, RejectedObject, State, Status,
     TrunkStatus,
 };
-use crate::call::{Advertised, Load, Setup, Switchboard};
+use crate::call::{Advertised, Load, Peers, Setup, Switchboard};
 use crate::cli;
 use crate::config::read::What;
 use crate::config::watch::Watcher;
@@ -28,6 +28,7 @@ use crate::config::{self, Config, Manifests, PodInfo, TlsIdentity};
 use crate::io::clock::OsRandom;
 use crate::io::dial::Dialler;
 use crate::io::journal::Journal;
+use crate::io::relay::{self, Relay, Seal};
 use crate::io::shard::Shards;
 use crate::io::signalling::{Control, Signalling};
 use crate::io::sip::{Ports, SipSockets};
@@ -107,7 +108,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
         Arc::new(move |address, transport| {
             Switchboard::may_connect(&gate.borrow(), address, transport)
         }),
-        to_signalling,
+        to_signalling.clone(),
     )
     .context("SIP (spec.exposure.sip)")?;
 
@@ -120,10 +121,14 @@ async fn serve(node: Node) -> anyhow::Result<()> {
         Some(token) => pool_key = token.expose().to_vec(),
         None => random.fill(&mut pool_key),
     }
+    let peers = Peers::new(slot, &pod_info.now.peers);
+    let seal = Arc::new(Seal::new(&pool_key));
+    let relay = Relay::new(slot, seal.clone(), &peers, to_signalling.clone());
     let switchboard = Switchboard::new(Setup {
         config: config.clone(),
         advertised: advertised.clone(),
         slot,
+        peers: peers.clone(),
         rtp_ports,
         random: Box::new(OsRandom::new()),
         transaction_random: Box::new(random),
@@ -154,6 +159,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
         }),
         token: Arc::new(move || tokens.borrow().admin_token.clone()),
         commands: admin_commands,
+        relay: Arc::new(move |sealed| relay::receive(&seal, &to_signalling, sealed)),
     };
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();
     let admin = tokio::spawn(http::serve(listener, admin::router(state), async {
@@ -173,6 +179,8 @@ async fn serve(node: Node) -> anyhow::Result<()> {
     let signalling = Signalling {
         switchboard,
         sockets,
+        relay,
+        peers,
         dialler: Dialler::new(certificate.clone()),
         shards,
         journal: Journal::new(calls, metrics.clone(), reachability),
@@ -186,6 +194,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
 
     let reloads = Reloads {
         options,
+        slot,
         configs,
         advertised: advertised_changes,
         certificate,
@@ -322,6 +331,7 @@ impl PodInfoSource {
 /// Brings what changes on disk into force.
 struct Reloads {
     options: cli::Run,
+    slot: Option<u16>,
     configs: watch::Sender<Arc<Config>>,
     advertised: watch::Sender<Advertised>,
     certificate: Arc<ServerCertificate>,
@@ -355,6 +365,13 @@ impl Reloads {
                         let control =
                             if drain { Control::Drain { deadline } } else { Control::Undrain };
                         if self.control.send(control).await.is_err() {
+                            return;
+                        }
+                    }
+                    if before.peers != pod_info.now.peers {
+                        let peers = Peers::new(self.slot, &pod_info.now.peers);
+                        info!(peers = peers.others().len(), "the other nodes of the pool changed");
+                        if self.control.send(Control::Peers(peers)).await.is_err() {
                             return;
                         }
                     }

@@ -136,6 +136,7 @@ impl Net {
             config: Arc::new(config),
             advertised: Advertised::both(&[NODE_ADDRESS.parse().unwrap()]),
             slot: None,
+            peers: Default::default(),
             rtp_ports: (20000, 20999),
             random: Box::new(Seeded::new(seed)),
             transaction_random: Box::new(Seeded::new(seed ^ 0xabcd)),
@@ -302,6 +303,7 @@ impl Net {
         match arrival {
             Arrival::SipToNode(bytes) => {
                 let flow = Flow {
+                    holder: None,
                     id: 0,
                     transport: Transport::Udp,
                     local: NODE.parse().unwrap(),
@@ -414,7 +416,8 @@ impl Net {
                         Target::Carrier(_) => self.carrier.address,
                     };
                     let local = NODE.parse().unwrap();
-                    let flow = Flow { id: 0, transport: Transport::Udp, local, remote };
+                    let flow =
+                        Flow { holder: None, id: 0, transport: Transport::Udp, local, remote };
                     self.arrive(self.latency, Arrival::Dialled(dial, flow));
                 }
                 Output::Reachable { trunk, options: Some(options) } => {
@@ -427,6 +430,8 @@ impl Net {
                 Output::Malformed { .. }
                 | Output::PrivateAddress { .. }
                 | Output::Hangup { .. }
+                | Output::PassOn { .. }
+                | Output::Listen(_)
                 | Output::Probed { .. } => {}
             }
         }

@@ -124,7 +124,7 @@ fn an_invite_while_draining_is_refused_and_the_call_that_is_up_goes_on() {
     let invite = net.carrier.invite("+15551230001");
     net.send(&invite);
     net.run_for(SECOND);
-    net.node.drain(net.now + 30 * SECOND);
+    net.node.drain(net.now, net.now + 30 * SECOND);
     net.carrier.call_id = "call-2".into();
     let to_tag = net.carrier.to_tag.clone();
     let invite = net.carrier.invite("+15551230001");

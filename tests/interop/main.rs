@@ -7,6 +7,7 @@
 mod manifests;
 mod pjsip_pipecat;
 mod probes;
+mod relay;
 mod secrets;
 mod silence;
 mod sipp;

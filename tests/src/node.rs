@@ -36,7 +36,19 @@ impl Node {
         more: &[&str],
         filter: &str,
     ) -> Self {
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ports::free());
+        Self::start_at(Ipv4Addr::LOCALHOST, name, manifests, directory, more, filter)
+    }
+
+    /// The same with its admin API at another address of loopback.
+    pub fn start_at(
+        admin: Ipv4Addr,
+        name: &str,
+        manifests: &Path,
+        directory: &Path,
+        more: &[&str],
+        filter: &str,
+    ) -> Self {
+        let address = SocketAddr::new(IpAddr::V4(admin), ports::free());
         let mut command = Command::new(binary());
         command.arg("run").arg("--manifests").arg(manifests);
         command.args(["--admin", &address.to_string(), "--log-format", "json"]).args(more);

@@ -26,7 +26,7 @@ const MOST_STEPS: usize = 512;
 
 pub fn transactions(data: &[u8]) {
     let mut owner = Owner {
-        table: Transactions::new(Box::new(Seeded::new(1)), LIMITS),
+        table: Transactions::new(None, Box::new(Seeded::new(1)), LIMITS),
         now: *START,
         requests: Vec::new(),
         sent: Vec::new(),
@@ -201,6 +201,7 @@ fn status(code: u16) -> StatusCode {
 fn flow(byte: u8) -> Flow {
     let transport = [Transport::Udp, Transport::Tcp, Transport::Tls][usize::from(byte % 3)];
     Flow {
+        holder: None,
         id: u64::from(byte % 6),
         transport,
         local: ([192, 0, 2, 10], 5060).into(),

@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::constant_time;
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State as Extract};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::errors::{ApiError, ErrorBody};
 use super::status::{State, Status};
-use super::{AdminCommand, AdminState, Filter};
+use super::{AdminCommand, AdminState, Filter, Relayed};
 use crate::call::CallView;
 use crate::call::record::CallState;
 use crate::telemetry;
@@ -26,6 +27,9 @@ use crate::telemetry;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// No request needs a body yet.
 const MAX_BODY_LEN_BYTES: usize = 64 * 1024;
+
+/// A SIP message of the greatest size with what stands before it.
+const MAX_FRAME_LEN_BYTES: usize = 128 * 1024;
 
 /// The whole interface.
 pub fn router(state: AdminState) -> Router {
@@ -39,6 +43,8 @@ pub fn router(state: AdminState) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        // Its bodies are sealed, which says more than a token.
+        .route("/v1/relay", post(relay).layer(DefaultBodyLimit::max(MAX_FRAME_LEN_BYTES)))
         .merge(guarded)
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .fallback(async || ApiError::no_such_route())
@@ -59,7 +65,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         description = "Probes, metrics, status and calls of one media node.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    paths(livez, readyz, metrics, status, list_calls, show_call, hang_up, openapi_json),
+    paths(livez, readyz, metrics, status, list_calls, show_call, hang_up, relay, openapi_json),
     tags(
         (name = "calls", description = "Calls, live and just ended"),
         (name = "node", description = "The node itself"),
@@ -134,6 +140,26 @@ async fn readyz(Extract(state): Extract<AdminState>) -> Result<&'static str, Api
             Err(ApiError::not_ready(&["draining: calls go on, new ones are refused".to_owned()]))
         }
         State::Draining | State::NotReady => Err(ApiError::not_ready(&status.reasons)),
+    }
+}
+
+/// Takes a SIP message, or an answer to one, that another node of the pool passes on.
+#[utoipa::path(
+    post,
+    path = "/v1/relay",
+    tag = "node",
+    request_body(content_type = "application/octet-stream", description = "Sealed with a key of the pool"),
+    responses(
+        (status = 204, description = "Taken"),
+        (status = 401, description = "Not sealed with the pool's key", body = ErrorBody),
+        (status = 503, description = "Too much waits already", body = ErrorBody),
+    )
+)]
+async fn relay(Extract(state): Extract<AdminState>, body: Bytes) -> Result<StatusCode, ApiError> {
+    match (state.relay)(&body) {
+        Relayed::Taken => Ok(StatusCode::NO_CONTENT),
+        Relayed::Foreign => Err(ApiError::not_of_the_pool()),
+        Relayed::Busy => Err(ApiError::busy()),
     }
 }
 

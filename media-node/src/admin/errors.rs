@@ -36,6 +36,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
+    pub(super) fn not_of_the_pool() -> Self {
+        let message = "only nodes of the pool, who know its key, have something to say here";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
     pub(super) fn no_such_call() -> Self {
         let message = "no such call; ended calls are shown for ten minutes";
         Self::new(StatusCode::NOT_FOUND, "call_not_found", message)

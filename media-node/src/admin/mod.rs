@@ -30,6 +30,19 @@ pub enum AdminCommand {
     HangUp { id: String, reply: oneshot::Sender<bool> },
 }
 
+/// What became of something that another node of the pool passed to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relayed {
+    Taken,
+    /// It is not sealed with the pool's key.
+    Foreign,
+    /// Too much waits already.
+    Busy,
+}
+
+/// Takes a sealed frame.
+pub type Receive = dyn Fn(&[u8]) -> Relayed + Send + Sync;
+
 /// What a handler has at hand. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminState {
@@ -41,4 +54,6 @@ pub struct AdminState {
     /// everybody in, which is meant for a loopback address.
     pub token: Arc<dyn Fn() -> Option<Secret> + Send + Sync>,
     pub commands: mpsc::Sender<AdminCommand>,
+    /// Takes what another node of the pool passes to us.
+    pub relay: Arc<Receive>,
 }

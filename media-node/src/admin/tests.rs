@@ -104,6 +104,11 @@ impl Node {
             status: Arc::new(move || shown.lock().unwrap().clone()),
             token: Arc::new(move || token.clone()),
             commands,
+            relay: Arc::new(|sealed| match sealed {
+                b"ours" => Relayed::Taken,
+                b"much" => Relayed::Busy,
+                _ => Relayed::Foreign,
+            }),
         };
         Self { state, commands: Arc::new(tokio::sync::Mutex::new(received)), status }
     }
@@ -451,4 +456,14 @@ async fn connections_are_served_and_finished_at_shutdown() {
     // The idle connection is closed, and the server returns though its client never did.
     server.await.unwrap();
     assert_eq!(idle.read(&mut buffer).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_peers_pass_on_needs_no_token_but_their_seal() {
+    let node = Node::new(Some("secret-token"));
+    for (body, status) in [("ours", 204), ("much", 503), ("theirs", 401), ("", 401)] {
+        let request = Request::post("/v1/relay").body(Body::from(body)).unwrap();
+        let response = router(node.state.clone()).oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{body}");
+    }
 }

@@ -13,6 +13,7 @@ mod advertised;
 pub mod cause;
 mod limits;
 pub mod media;
+mod peers;
 mod ports;
 mod probes;
 pub mod record;
@@ -30,6 +31,7 @@ use crate::config::{self, Agent};
 use crate::sip::{Flow, HeaderName, Transport};
 
 pub use advertised::{Advertised, Traffic};
+pub use peers::Peers;
 pub use ports::{PortPair, PortPool};
 pub use probes::{
     AdvertisedView, DialFailure, DialKey, DialStep, Families, OptionsView, Reason, Target,
@@ -47,6 +49,17 @@ pub enum Output {
         flow: Flow,
         bytes: Bytes,
     },
+    /// Give what came on `flow` to the peer of this slot, and tell
+    /// [`Switchboard::handle_undelivered`] when that fails and `owner` is set.
+    PassOn {
+        slot: u16,
+        flow: Flow,
+        bytes: Bytes,
+        /// The peer is the only one who can answer it.
+        owner: bool,
+    },
+    /// Take new SIP connections, or leave them to the peer that shares our address.
+    Listen(bool),
     /// Bind the ports, connect the agent, and let them talk by this plan.
     Open {
         call: CallKey,

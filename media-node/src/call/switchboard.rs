@@ -9,6 +9,7 @@
 //!
 //! One task owns the switchboard and does what [`Switchboard::poll_output`] says.
 
+mod peers;
 mod requests;
 
 use std::collections::{HashMap, VecDeque};
@@ -22,6 +23,7 @@ use super::advertised::Advertised;
 use super::cause::Cause;
 use super::limits::Limits;
 use super::media::{Event, PlayoutBudget};
+use super::peers::Peers;
 use super::ports::PortPool;
 use super::probes::{Asking, DialFailure, DialKey, Probes};
 use super::record::{CallView, Masking};
@@ -33,7 +35,7 @@ use crate::random::Random;
 use crate::sip::dialog::DialogId;
 use crate::sip::digest::Authenticator;
 use crate::sip::transaction::{self, TransactionId, Transactions};
-use crate::sip::{Flow, Message, Transport, is_keep_alive};
+use crate::sip::{Flow, Malformed, Message, Transport, is_keep_alive};
 
 /// How long a digest nonce may be used before the peer is asked to take a new one.
 const NONCE_VALIDITY: Duration = Duration::from_secs(300);
@@ -46,8 +48,9 @@ const PLAYOUT_BUDGET_LEN_BYTES: usize = 8000 * 3600;
 pub struct Setup {
     pub config: Arc<Config>,
     pub advertised: Advertised,
-    /// The pod's slot; call ids and owner tokens begin with it.
+    /// The pod's slot; call ids and what tells peers whose a message is begin with it.
     pub slot: Option<u16>,
+    pub peers: Peers,
     /// RTP and RTCP ports of this process, both ends included.
     pub rtp_ports: (u16, u16),
     pub random: Box<dyn Random>,
@@ -63,6 +66,7 @@ pub struct Switchboard {
     config: Arc<Config>,
     advertised: Advertised,
     slot: Option<u16>,
+    peers: Peers,
     transactions: Transactions,
     sessions: HashMap<CallKey, Session>,
     dialogs: HashMap<DialogId, CallKey>,
@@ -78,12 +82,20 @@ pub struct Switchboard {
     playout_budget: Arc<PlayoutBudget>,
     masking: Masking,
     epoch: (Instant, SystemTime),
-    draining: Option<Instant>,
+    draining: Option<Draining>,
     /// Calls that the end of this drain has ended.
     drained: u64,
+    /// New connections are taken.
+    listening: bool,
     accepted: u64,
     refused: u64,
     out: VecDeque<Output>,
+}
+
+#[derive(Clone, Copy)]
+struct Draining {
+    since: Instant,
+    deadline: Instant,
 }
 
 /// Numbers for `/v1/status`.
@@ -115,7 +127,9 @@ impl Switchboard {
             config: setup.config,
             advertised: setup.advertised,
             slot: setup.slot,
+            peers: setup.peers,
             transactions: Transactions::new(
+                setup.slot,
                 setup.transaction_random,
                 transaction::Limits::default(),
             ),
@@ -134,6 +148,7 @@ impl Switchboard {
             epoch: setup.epoch,
             draining: None,
             drained: 0,
+            listening: true,
             accepted: 0,
             refused: 0,
             out: VecDeque::new(),
@@ -159,8 +174,18 @@ impl Switchboard {
         if is_keep_alive(bytes) {
             return;
         }
+        let message = Message::parse(bytes);
+        if let Ok(message) = &message
+            && self.pass_on(&flow, message, bytes)
+        {
+            return;
+        }
+        self.take(now, flow, message);
+    }
+
+    fn take(&mut self, now: Instant, flow: Flow, message: Result<Message, Malformed>) {
         let known = self.is_known(&flow);
-        match Message::parse(bytes) {
+        match message {
             Ok(message) if known => self.transactions.handle_message(now, flow, message),
             Ok(message) => self.transactions.handle_stranger_message(now, flow, message),
             Err(malformed) => {
@@ -251,14 +276,18 @@ impl Switchboard {
 
     /// Takes no new call from now on; those that are up may go on until `deadline`, or until that of
     /// a drain that is under way: whoever asks later waits no longer.
-    pub fn drain(&mut self, deadline: Instant) {
-        self.draining = Some(self.draining.map_or(deadline, |before| before.min(deadline)));
+    pub fn drain(&mut self, now: Instant, deadline: Instant) {
+        let before = self.draining.unwrap_or(Draining { since: now, deadline });
+        let deadline = before.deadline.min(deadline);
+        self.draining = Some(Draining { deadline, ..before });
+        self.settle_listening(now);
     }
 
     /// Ends the drain: the node takes calls again.
-    pub fn undrain(&mut self) {
+    pub fn undrain(&mut self, now: Instant) {
         self.draining = None;
         self.drained = 0;
+        self.settle_listening(now);
     }
 
     pub fn is_draining(&self) -> bool {
@@ -311,7 +340,8 @@ impl Switchboard {
         for call in due {
             self.with_session(now, call, Session::handle_timeout);
         }
-        if self.draining.is_some_and(|deadline| deadline <= now) {
+        self.settle_listening(now);
+        if self.draining.is_some_and(|it| it.deadline <= now) {
             let live: Vec<CallKey> = self
                 .sessions
                 .iter()
@@ -332,10 +362,13 @@ impl Switchboard {
     // an index true through every change of state.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let sessions = self.sessions.values().filter_map(Session::poll_timeout).min();
-        let drain =
-            self.draining.filter(|_| self.sessions.values().any(|session| !session.is_ending()));
-        let probes = self.probes.poll_timeout();
-        [self.transactions.poll_timeout(), sessions, drain, probes].into_iter().flatten().min()
+        let drain = self
+            .draining
+            .map(|it| it.deadline)
+            .filter(|_| self.sessions.values().any(|session| !session.is_ending()));
+        let (probes, deaf) = (self.probes.poll_timeout(), self.deaf_from());
+        let transactions = self.transactions.poll_timeout();
+        [transactions, sessions, drain, probes, deaf].into_iter().flatten().min()
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {

@@ -4,7 +4,9 @@
 #![warn(clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Deserialize;
 
 use super::read::Files;
 
@@ -16,6 +18,8 @@ pub const SIP_ADDRESS: &str = "trunkline.dev/sip-address";
 pub const DRAIN: &str = "trunkline.dev/drain";
 /// The hash of the manifests the pod should have.
 pub const CONFIG_HASH: &str = "trunkline.dev/config-hash";
+/// The pods of the pool, this one included, as JSON: see [`Peer`].
+pub const PEERS: &str = "trunkline.dev/peers";
 /// The pod's number within its pool: port block and admin port.
 pub const SLOT: &str = "trunkline.dev/slot";
 /// Labels.
@@ -37,9 +41,21 @@ pub struct PodInfo {
     pub drain: Option<String>,
     pub config_hash: Option<String>,
     pub slot: Option<u16>,
+    pub peers: Vec<Peer>,
     pub pool: Option<String>,
     pub revision: Option<String>,
     pub problems: Vec<String>,
+}
+
+/// A pod of the pool.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Peer {
+    pub slot: u16,
+    /// Of its admin API.
+    pub address: SocketAddr,
+    /// It takes no new calls.
+    #[serde(default)]
+    pub draining: bool,
 }
 
 impl PodInfo {
@@ -66,6 +82,12 @@ impl PodInfo {
             info.slot = slot.parse().ok();
             if info.slot.is_none() {
                 info.problems.push(format!("annotation {SLOT}: not a number from 0 to 65535"));
+            }
+        }
+        if let Some(peers) = annotations.get(PEERS) {
+            match serde_json::from_str(peers) {
+                Ok(peers) => info.peers = peers,
+                Err(error) => info.problems.push(format!("annotation {PEERS}: {error}")),
             }
         }
         let filled = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
@@ -177,6 +199,7 @@ mod tests {
                 drain: None,
                 config_hash: Some("51c0be".into()),
                 slot: Some(3),
+                peers: vec![],
                 pool: Some("default".into()),
                 revision: Some("7d9f4c".into()),
                 problems: vec![],
@@ -189,6 +212,24 @@ mod tests {
     fn any_drain_mark_drains_even_an_empty_one() {
         assert!(PodInfo::parse(&files("trunkline.dev/drain=\"manual\"", "")).draining());
         assert!(PodInfo::parse(&files("trunkline.dev/drain=\"\"", "")).draining());
+    }
+
+    #[test]
+    fn peers_are_read_with_what_is_new_to_us_passed_over() {
+        let info = PodInfo::parse(&files(
+            r#"trunkline.dev/peers="[{\"slot\":0,\"address\":\"10.0.1.5:8080\"},{\"slot\":2,\"address\":\"[2001:db8::7]:18082\",\"draining\":true,\"zone\":\"a\"}]""#,
+            "",
+        ));
+        let peer = |slot, address: &str, draining| Peer {
+            slot,
+            address: address.parse().unwrap(),
+            draining,
+        };
+        let expected = [peer(0, "10.0.1.5:8080", false), peer(2, "[2001:db8::7]:18082", true)];
+        assert_eq!(info.peers, expected, "{:?}", info.problems);
+        let broken = PodInfo::parse(&files("trunkline.dev/peers=\"[{}]\"", ""));
+        assert!(broken.peers.is_empty());
+        assert_eq!(broken.problems.len(), 1);
     }
 
     #[test]

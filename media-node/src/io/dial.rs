@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::connection::Opening;
-use super::sip::{Inbound, SipSockets, UDP_FLOW};
+use super::sip::{Inbound, SipSockets, datagrams};
 use super::tls::{self, ServerCertificate};
 use crate::call::{DialFailure, DialKey, DialStep, Families, Target};
 use crate::config::{Server, TlsIdentity};
@@ -185,7 +185,7 @@ async fn connect(target: Target, families: Families, tls: Option<Tls>, opening: 
             return;
         }
     };
-    let flow = Flow { id: opening.id, transport: target.transport(), local, remote };
+    let flow = Flow { holder: None, id: opening.id, transport: target.transport(), local, remote };
     let idle = if opening.open_now() > MANY { IDLE_WHEN_MANY } else { IDLE };
     opening.converse(target, stream, flow, idle).await;
 }
@@ -296,7 +296,7 @@ fn udp_flow(sockets: &SipSockets, remote: SocketAddr) -> Result<Flow, DialFailur
 
 fn flow_of(udp: Option<SocketAddr>, remote: SocketAddr) -> Result<Flow, DialFailure> {
     let local = udp.ok_or_else(|| failed(DialStep::Connect, "no UDP port is open for SIP"))?;
-    Ok(Flow { id: UDP_FLOW, transport: Transport::Udp, local, remote })
+    Ok(datagrams(local, remote))
 }
 
 fn failed(step: DialStep, text: impl ToString) -> DialFailure {

@@ -7,6 +7,7 @@ pub(crate) mod clock;
 mod connection;
 pub(crate) mod dial;
 pub(crate) mod journal;
+pub(crate) mod relay;
 pub(crate) mod shard;
 pub(crate) mod signalling;
 pub(crate) mod sip;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{mpsc, watch};
@@ -13,13 +14,15 @@ use tracing::{debug, error, warn};
 
 use super::dial::Dialler;
 use super::journal::Journal;
+use super::relay::{Frame, Relay, What};
 use super::shard::{MediaEvent, Opening, RtpSockets, Shards};
 use super::sip::{Inbound, SipSockets};
 use super::tls;
 use crate::admin::AdminCommand;
 use crate::call::media::{Command, Event};
-use crate::call::{Advertised, CallKey, Load, Output, Switchboard};
+use crate::call::{Advertised, CallKey, Load, Output, Peers, Switchboard};
 use crate::config::{Agent, Config};
+use crate::sip::{Flow, Transport};
 
 /// Commands that wait for a call's media; a call that lets so many wait is stuck.
 const COMMANDS: usize = 16;
@@ -28,6 +31,7 @@ const COMMANDS: usize = 16;
 pub(crate) enum Control {
     Config(Arc<Config>),
     Advertised(Advertised),
+    Peers(Peers),
     /// Take no new calls; end what is left at the deadline.
     Drain {
         deadline: Instant,
@@ -43,6 +47,8 @@ pub(crate) enum Control {
 pub(crate) struct Signalling {
     pub(crate) switchboard: Switchboard,
     pub(crate) sockets: SipSockets,
+    pub(crate) relay: Relay,
+    pub(crate) peers: Peers,
     pub(crate) dialler: Dialler,
     pub(crate) shards: Shards,
     pub(crate) journal: Journal,
@@ -116,13 +122,20 @@ impl Signalling {
                     Some(Control::Advertised(advertised)) => {
                         self.switchboard.handle_advertised(Instant::now(), advertised);
                     }
-                    Some(Control::Drain { deadline }) => self.switchboard.drain(deadline),
+                    Some(Control::Peers(peers)) => {
+                        self.relay.handle_peers(&peers);
+                        self.peers = peers.clone();
+                        self.switchboard.handle_peers(Instant::now(), peers);
+                    }
+                    Some(Control::Drain { deadline }) => {
+                        self.switchboard.drain(Instant::now(), deadline);
+                    }
                     Some(Control::Exit { deadline }) => {
                         exiting = true;
-                        self.switchboard.drain(deadline);
+                        self.switchboard.drain(Instant::now(), deadline);
                     }
                     Some(Control::Undrain) if exiting => {}
-                    Some(Control::Undrain) => self.switchboard.undrain(),
+                    Some(Control::Undrain) => self.switchboard.undrain(Instant::now()),
                     None => return,
                 },
                 Some(command) = self.admin.recv() => match command {
@@ -134,6 +147,10 @@ impl Signalling {
                     Some(Inbound::Message { flow, bytes }) => {
                         self.journal.received(&flow, &bytes);
                         self.switchboard.handle_bytes(Instant::now(), flow, &bytes);
+                    }
+                    Some(Inbound::Frame(frame)) => self.handle_frame(frame),
+                    Some(Inbound::Undelivered { flow, bytes }) => {
+                        self.switchboard.handle_undelivered(Instant::now(), flow, &bytes);
                     }
                     Some(Inbound::Dialled { target, result }) => {
                         for dial in self.dialler.handle_dialled(&target, &result) {
@@ -151,6 +168,44 @@ impl Signalling {
         }
     }
 
+    /// What another node of the pool tells.
+    fn handle_frame(&mut self, Frame { from, what, flow, bytes }: Frame) {
+        let now = Instant::now();
+        let theirs = Flow { holder: Some(from), ..flow };
+        match what {
+            What::Message => {
+                // What came to the port that we share is as good as come to us.
+                let shared =
+                    flow.transport == Transport::Udp && self.peers.shares_our_address(from);
+                let ours = self.sockets.udp_flow(flow.remote).filter(|_| shared);
+                let flow = ours.unwrap_or(theirs);
+                self.journal.received(&flow, &bytes);
+                self.switchboard.handle_passed_on(now, flow, &bytes);
+            }
+            What::Transmit => {
+                if let Err(error) = self.sockets.send(&flow, bytes) {
+                    debug!(remote = %flow.remote, peer = from, %error, "cannot send for a peer");
+                    self.relay.send(from, What::Closed, flow, Bytes::new(), false);
+                }
+            }
+            What::Closed => self.switchboard.handle_transport_error(now, theirs),
+        }
+    }
+
+    /// Sends on a flow of ours, or of the peer that holds it.
+    fn transmit(&mut self, flow: Flow, bytes: Bytes) {
+        self.journal.sent(&flow, &bytes);
+        let sent = match flow.holder {
+            None => self.sockets.send(&flow, bytes).map_err(|error| error.to_string()),
+            Some(peer) if self.relay.send(peer, What::Transmit, flow, bytes, false) => Ok(()),
+            Some(peer) => Err(format!("no way to the node of slot {peer}, which has the flow")),
+        };
+        if let Err(error) = sent {
+            debug!(remote = %flow.remote, error, "cannot send");
+            self.switchboard.handle_transport_error(Instant::now(), flow);
+        }
+    }
+
     fn perform(
         &mut self,
         media: &mut HashMap<CallKey, MediaHandle>,
@@ -159,13 +214,13 @@ impl Signalling {
     ) {
         while let Some(output) = self.switchboard.poll_output() {
             match output {
-                Output::Transmit { flow, bytes } => {
-                    self.journal.sent(&flow, &bytes);
-                    if let Err(error) = self.sockets.send(&flow, bytes) {
-                        debug!(remote = %flow.remote, %error, "cannot send");
-                        self.switchboard.handle_transport_error(Instant::now(), flow);
+                Output::Transmit { flow, bytes } => self.transmit(flow, bytes),
+                Output::PassOn { slot, flow, bytes, owner } => {
+                    if !self.relay.send(slot, What::Message, flow, bytes.clone(), owner) && owner {
+                        self.switchboard.handle_undelivered(Instant::now(), flow, &bytes);
                     }
                 }
+                Output::Listen(listen) => self.sockets.listen(listen),
                 Output::Open { call, ports, ipv4, plan, agent } => {
                     let sockets = match RtpSockets::bind(ports, ipv4) {
                         Ok(sockets) => sockets,

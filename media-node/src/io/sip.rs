@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::connection::{Connections, MAX_CONNECTIONS, Opening, converse};
+use super::relay::Frame;
 use crate::call::{DialFailure, Target};
 use crate::sip::{Flow, Transport};
 
@@ -31,6 +33,10 @@ pub(crate) enum Inbound {
     Message { flow: Flow, bytes: Bytes },
     /// A connection is gone.
     Closed { flow: Flow },
+    /// From another node of the pool.
+    Frame(Frame),
+    /// A message that was passed on to its owner, who could not be reached.
+    Undelivered { flow: Flow, bytes: Bytes },
     /// What became of a flow that we wanted.
     Dialled { target: Target, result: Result<Flow, DialFailure> },
 }
@@ -53,11 +59,13 @@ pub(crate) struct Ports {
 pub(crate) struct SipSockets {
     udp: Option<Arc<UdpSocket>>,
     connections: Arc<Connections>,
+    /// Whether new connections are taken.
+    listening: watch::Sender<bool>,
     inbound: mpsc::Sender<Inbound>,
 }
 
 /// The flow id of the UDP socket; connections count from one.
-pub(super) const UDP_FLOW: u64 = 0;
+const UDP_FLOW: u64 = 0;
 
 impl SipSockets {
     /// Binds the listeners and starts reading them into `inbound`.
@@ -68,6 +76,7 @@ impl SipSockets {
         inbound: mpsc::Sender<Inbound>,
     ) -> io::Result<Self> {
         let connections = Arc::new(Connections::default());
+        let (listening, _) = watch::channel(true);
         let udp = match ports.udp {
             Some(port) => {
                 let socket =
@@ -81,15 +90,24 @@ impl SipSockets {
             let Some(port) = port else { continue };
             let listener = bind_tcp(port, ports.shared).map_err(|e| named(e, "TCP", port))?;
             let acceptor = (transport == Transport::Tls).then(|| tls.clone());
-            tokio::spawn(accept(
-                listener,
+            let door = Door {
+                port,
+                shared: ports.shared,
+                transport,
                 acceptor,
-                gate.clone(),
-                connections.clone(),
-                inbound.clone(),
-            ));
+                gate: gate.clone(),
+                connections: connections.clone(),
+                inbound: inbound.clone(),
+            };
+            tokio::spawn(door.keep(listener, listening.subscribe()));
         }
-        Ok(Self { udp, connections, inbound })
+        Ok(Self { udp, connections, listening, inbound })
+    }
+
+    /// Takes new connections, or leaves them to whoever else listens on our ports. Those that are
+    /// there go on.
+    pub(crate) fn listen(&self, listen: bool) {
+        self.listening.send_replace(listen);
     }
 
     /// Sends now or not at all: a datagram the kernel has no room for is lost like any other, and a
@@ -120,6 +138,11 @@ impl SipSockets {
 
     pub(super) fn is_open(&self, flow: &Flow) -> bool {
         self.connections.lock().get(&flow.id).is_some_and(|writer| !writer.is_closed())
+    }
+
+    /// Datagrams to and from `remote`; `None` when UDP is off.
+    pub(super) fn udp_flow(&self, remote: SocketAddr) -> Option<Flow> {
+        Some(datagrams(self.udp_local()?, remote))
     }
 
     pub(super) fn udp_local(&self) -> Option<SocketAddr> {
@@ -187,6 +210,10 @@ fn bind_tcp(port: u16, shared: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+pub(super) fn datagrams(local: SocketAddr, remote: SocketAddr) -> Flow {
+    Flow { holder: None, id: UDP_FLOW, transport: Transport::Udp, local, remote }
+}
+
 /// An IPv4 address as a dual-stack socket wants it.
 fn for_socket(socket: &UdpSocket, remote: SocketAddr) -> io::Result<SocketAddr> {
     Ok(match (socket.local_addr()?, remote) {
@@ -206,12 +233,7 @@ async fn read_datagrams(socket: Arc<UdpSocket>, inbound: mpsc::Sender<Inbound>) 
     loop {
         match socket.recv_from(&mut buffer).await {
             Ok((len, remote)) => {
-                let flow = Flow {
-                    id: UDP_FLOW,
-                    transport: Transport::Udp,
-                    local,
-                    remote: canonical(remote),
-                };
+                let flow = datagrams(local, canonical(remote));
                 let bytes = Bytes::copy_from_slice(&buffer[..len]);
                 // A full queue drops the datagram: its sender repeats it, and memory stays bounded.
                 match inbound.try_send(Inbound::Message { flow, bytes }) {
@@ -228,37 +250,72 @@ async fn read_datagrams(socket: Arc<UdpSocket>, inbound: mpsc::Sender<Inbound>) 
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// A port where connections come in.
+struct Door {
+    port: u16,
+    shared: bool,
+    transport: Transport,
     acceptor: Option<TlsAcceptor>,
     gate: Gate,
     connections: Arc<Connections>,
     inbound: mpsc::Sender<Inbound>,
-) {
-    let Ok(local) = listener.local_addr() else { return };
-    let transport = if acceptor.is_some() { Transport::Tls } else { Transport::Tcp };
-    loop {
-        let (stream, remote) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                warn!(%error, "accept");
-                // Out of descriptors, most likely: give others time to close theirs.
-                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
-                continue;
+}
+
+impl Door {
+    /// Listens while `listening` says so.
+    async fn keep(self, listener: TcpListener, mut listening: watch::Receiver<bool>) {
+        let mut open = Some(listener);
+        loop {
+            if let Some(listener) = open.take() {
+                tokio::select! {
+                    () = self.accept(&listener) => return,
+                    said = listening.wait_for(|listen| !listen) => if said.is_err() { return },
+                }
+                // Who has connected already must not be turned away.
+                while let Some(Ok(accepted)) = listener.accept().now_or_never() {
+                    self.admit(accepted);
+                }
             }
-        };
-        let remote = canonical(remote);
-        if !gate(remote.ip(), transport) && !connections.may_be_ourselves() {
-            debug!(%remote, "connection from a stranger closed unanswered");
-            continue;
+            if listening.wait_for(|listen| *listen).await.is_err() {
+                return;
+            }
+            match bind_tcp(self.port, self.shared) {
+                Ok(listener) => open = Some(listener),
+                Err(error) => {
+                    warn!(port = self.port, %error, "cannot listen again");
+                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                }
+            }
         }
-        let Some(id) = connections.open_one() else {
+    }
+
+    async fn accept(&self, listener: &TcpListener) {
+        while !self.inbound.is_closed() {
+            match listener.accept().await {
+                Ok(accepted) => self.admit(accepted),
+                Err(error) => {
+                    warn!(%error, "accept");
+                    // Out of descriptors, most likely: give others time to close theirs.
+                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, (stream, remote): (TcpStream, SocketAddr)) {
+        let (remote, transport) = (canonical(remote), self.transport);
+        if !(self.gate)(remote.ip(), transport) && !self.connections.may_be_ourselves() {
+            debug!(%remote, "connection from a stranger closed unanswered");
+            return;
+        }
+        let Ok(local) = stream.local_addr() else { return };
+        let Some(id) = self.connections.open_one() else {
             warn!(%remote, limit = MAX_CONNECTIONS, "too many SIP connections");
-            continue;
+            return;
         };
-        let flow = Flow { id, transport, local, remote };
+        let flow = Flow { holder: None, id, transport, local: canonical(local), remote };
         let (acceptor, connections, inbound) =
-            (acceptor.clone(), connections.clone(), inbound.clone());
+            (self.acceptor.clone(), self.connections.clone(), self.inbound.clone());
         tokio::spawn(async move {
             serve(stream, acceptor, flow, &connections, &inbound).await;
             connections.close_one(id);

@@ -16,6 +16,7 @@ pub mod dialog;
 pub mod digest;
 pub mod framing;
 pub mod message;
+pub mod owner;
 pub mod transaction;
 pub mod uri;
 
@@ -27,7 +28,7 @@ pub use message::{
 pub use uri::{Host, Scheme, Uri};
 
 /// What carries a message between us and a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
     Udp,
     Tcp,
@@ -51,8 +52,10 @@ impl Transport {
 }
 
 /// The way a message came, and the way its answer goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
+    /// The node of our pool that holds the socket and passes messages on; `None` is this one.
+    pub holder: Option<u16>,
     /// One per connection; one per listening socket for UDP.
     pub id: u64,
     pub transport: Transport,

@@ -25,6 +25,7 @@ pub mod config;
 mod conflicts;
 mod exposure;
 mod objects;
+mod peers;
 mod placement;
 mod pods;
 mod pool;

@@ -19,6 +19,7 @@ use trunkline_crds::conditions::reasons;
 use super::agenda::Agenda;
 use super::exposure::Addresses;
 use super::objects::{self, Maker};
+use super::peers::peers;
 use super::placement::Wish;
 use super::seen::{Place, Seen, Trouble};
 use super::slots::FreeSlots;
@@ -95,8 +96,9 @@ impl<'a> Fleet<'a> {
             }
         }
         let rest = || self.pods.iter().filter(|it| it.ours && !gone.contains(it.name));
+        let peers = peers(rest());
         for pod in rest().filter(|it| !it.terminating() && !it.finished()) {
-            self.tell(pod, &mut changes);
+            self.tell(pod, peers.as_deref(), &mut changes);
             if pod.place == Place::Lost && pod.drain().is_none() {
                 self.mark(pod, why::NODE_LOST, &mut changes, &mut events);
             }
@@ -191,12 +193,13 @@ impl<'a> Fleet<'a> {
     }
 
     /// Brings a pod's annotations to what they should say.
-    fn tell(&self, pod: &'a Seen<'a>, changes: &mut Changes<'a>) {
+    fn tell(&self, pod: &'a Seen<'a>, peers: Option<&str>, changes: &mut Changes<'a>) {
         let mut say = |key: &str, value: Option<String>| {
             if pod.annotation(key) != value.as_deref() {
                 changes.entry(pod.name).or_default().insert(key.to_owned(), value);
             }
         };
+        say(names::PEERS, peers.map(str::to_owned));
         let advertised = self.addresses.of_pod(pod);
         if advertised.media.is_some() {
             say(names::ADDRESS, advertised.media);

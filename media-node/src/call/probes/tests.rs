@@ -90,6 +90,7 @@ impl Net {
             config: config(manifests),
             advertised: told(public),
             slot: None,
+            peers: Default::default(),
             rtp_ports: (20000, 20010),
             random: Box::new(Seeded::new(5)),
             transaction_random: Box::new(Seeded::new(6)),
@@ -201,7 +202,7 @@ impl Net {
                 (self.flows.len() as u64, remote)
             }
         };
-        Ok(Flow { id, transport, local, remote })
+        Ok(Flow { holder: None, id, transport, local, remote })
     }
 
     fn transmit(&mut self, flow: Flow, bytes: Bytes) {
@@ -579,6 +580,7 @@ fn a_stranger_with_a_guess_is_no_proof() {
                 From: <sip:a@b>;tag=1\r\nTo: <sip:192.0.2.10>\r\nCall-ID: guess\r\nCSeq: 1 OPTIONS\r\n\r\n";
     let (local, remote) = (format!("{HERE}:5060"), "198.51.100.9:5060");
     let flow = Flow {
+        holder: None,
         id: 0,
         transport: Transport::Udp,
         local: local.parse().unwrap(),

@@ -20,6 +20,7 @@ use crate::sip::message::warning;
 use crate::sip::transaction::TransactionId;
 use crate::sip::{
     Flow, HeaderName, Method, NameAddr, Request, Response, Scheme, StatusCode, Tag, Transport, Uri,
+    owner,
 };
 
 impl Switchboard {
@@ -239,10 +240,10 @@ impl Switchboard {
 
         let key = CallKey(self.next_key);
         self.next_key += 1;
-        let token = self.owner_token();
+        let token = owner::mark(self.slot, &self.random.token(16));
         let sent_by = self.sent_by(contact_address, flow.transport);
         let contact = contact(&token, &sent_by, &flow, request);
-        let tag = Tag::new(&self.random.token(12)).expect("a token is a tag");
+        let tag = Tag::new(&self.our_tag()).expect("a token is a tag");
         let dialog = match Dialog::uas(request, tag, contact) {
             Ok(dialog) => dialog,
             Err(malformed) => {
@@ -367,7 +368,7 @@ impl Switchboard {
 
     fn tagged(&mut self, request: &Request, status: StatusCode) -> Response {
         let mut response = Response::to_request(request, status, None);
-        response.headers.add_to_tag(&self.random.token(12));
+        response.headers.add_to_tag(&self.our_tag());
         response
     }
 
@@ -379,13 +380,8 @@ impl Switchboard {
         sent_by(&self.config.pool, address, transport)
     }
 
-    /// The user part of our Contact: whose call it is, opaque to everybody else.
-    fn owner_token(&mut self) -> String {
-        let token = self.random.token(16);
-        match self.slot {
-            Some(slot) => format!("{slot}-{token}"),
-            None => token,
-        }
+    fn our_tag(&mut self) -> String {
+        owner::mark(self.slot, &self.random.token(12))
     }
 
     /// A ULID: 48 bits of wall time, 80 of chance, in Crockford's base 32.
@@ -399,10 +395,7 @@ impl Switchboard {
             .rev()
             .map(|at| char::from(ALPHABET[(value >> (5 * at)) as usize & 31]))
             .collect();
-        match self.slot {
-            Some(slot) => format!("{slot}-{ulid}"),
-            None => ulid,
-        }
+        owner::mark(self.slot, &ulid)
     }
 
     fn unix_millis(&self, now: Instant) -> u64 {

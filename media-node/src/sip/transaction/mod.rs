@@ -37,7 +37,7 @@ use self::key::{ClientKey, Merged, ServerKey};
 use self::server::Server;
 use crate::random::Random;
 use crate::sip::{
-    Flow, HeaderName, Malformed, Message, Method, Request, Response, StatusCode, Tag,
+    Flow, HeaderName, Malformed, Message, Method, Request, Response, StatusCode, Tag, owner,
 };
 
 /// The round-trip estimate (RFC 3261 §17.1.1.1).
@@ -123,6 +123,8 @@ enum Step {
 
 /// The table of all transactions of a node.
 pub struct Transactions {
+    /// The number of this node in its pool; marks the branches of our requests.
+    node: Option<u16>,
     random: Box<dyn Random>,
     limits: Limits,
     /// Keys the hashes that make up tags and name forgotten requests.
@@ -132,8 +134,8 @@ pub struct Transactions {
     servers: HashMap<ServerKey, TransactionId>,
     clients: HashMap<ClientKey, TransactionId>,
     ongoing: HashMap<Merged, TransactionId>,
-    /// (flow id, remote, transaction): those a broken flow ends.
-    flows: BTreeSet<(u64, SocketAddr, TransactionId)>,
+    /// Those a broken flow ends.
+    flows: BTreeSet<(Flow, TransactionId)>,
     /// One entry a transaction with a timer: its earliest.
     deadlines: BTreeSet<(Instant, TransactionId)>,
     forgotten: Forgotten,
@@ -166,9 +168,10 @@ struct ServerSide {
 }
 
 impl Transactions {
-    pub fn new(mut random: Box<dyn Random>, limits: Limits) -> Self {
+    pub fn new(node: Option<u16>, mut random: Box<dyn Random>, limits: Limits) -> Self {
         let secret = [random.u64(), random.u64()];
         Self {
+            node,
             random,
             limits,
             secret,
@@ -206,9 +209,8 @@ impl Transactions {
 
     /// The connection of `flow` broke, or its UDP peer cannot be reached.
     pub fn handle_transport_error(&mut self, now: Instant, flow: Flow) {
-        let from = (flow.id, flow.remote, TransactionId(0));
-        let to = (flow.id, flow.remote, TransactionId(u64::MAX));
-        let ids: Vec<_> = self.flows.range(from..=to).map(|(_, _, id)| *id).collect();
+        let all = (flow, TransactionId(0))..=(flow, TransactionId(u64::MAX));
+        let ids: Vec<_> = self.flows.range(all).map(|(_, id)| *id).collect();
         for id in ids {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             let step = match &mut slot.machine {
@@ -296,6 +298,17 @@ impl Transactions {
         self.slots.get(&id).filter(|slot| slot.server_side().is_some()).map(|slot| slot.flow)
     }
 
+    /// Whether a request that came on `flow` is a copy of one before, or cancels such a one.
+    pub fn knows(&self, flow: Flow, request: &Request) -> bool {
+        let mut request = request.clone();
+        if route::stamp(&mut request.headers, flow).is_err() {
+            return false;
+        }
+        let Ok((key, _)) = key::of_request(&request) else { return false };
+        let known = |key: &ServerKey| self.servers.contains_key(key);
+        known(&key) || request.method == Method::Cancel && known(&key.for_method(Method::Invite))
+    }
+
     /// Drops a request without an answer; its repetitions, its CANCEL and its ACK meet silence too.
     pub fn forget(&mut self, id: TransactionId) {
         if let Some(slot) = self.slots.get(&id)
@@ -324,7 +337,7 @@ impl Transactions {
             self.out.push_back(Output::Failed { id, cause: FailureCause::TransportError });
             return id;
         }
-        let branch = format!("z9hG4bK{}", self.random.token(16));
+        let branch = format!("z9hG4bK{}", owner::mark(self.node, &self.random.token(16)));
         let rport = if flow.transport.is_reliable() { "" } else { ";rport" };
         let via = format!("SIP/2.0/{} {sent_by}{rport};branch={branch}", flow.transport.as_str());
         request.headers.push_front(HeaderName::Via, Bytes::from(via));
@@ -568,7 +581,7 @@ impl Transactions {
     }
 
     fn insert(&mut self, id: TransactionId, slot: Slot) {
-        self.flows.insert((slot.flow.id, slot.flow.remote, id));
+        self.flows.insert((slot.flow, id));
         self.slots.insert(id, slot);
     }
 
@@ -605,7 +618,7 @@ impl Transactions {
 
     fn remove(&mut self, id: TransactionId) -> Option<Slot> {
         let slot = self.slots.remove(&id)?;
-        self.flows.remove(&(slot.flow.id, slot.flow.remote, id));
+        self.flows.remove(&(slot.flow, id));
         if let Some(deadline) = slot.deadline {
             self.deadlines.remove(&(deadline, id));
         }

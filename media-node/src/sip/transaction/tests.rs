@@ -19,7 +19,7 @@ impl Bench {
 
     pub(super) fn with(limits: Limits) -> Self {
         let start = start();
-        let table = Transactions::new(Box::new(Seeded::new(7)), limits);
+        let table = Transactions::new(None, Box::new(Seeded::new(7)), limits);
         Self { start, now: start, table }
     }
 
@@ -88,6 +88,7 @@ pub(super) fn response(request: &Request, code: u16) -> Response {
 
 pub(super) fn flow(transport: Transport) -> Flow {
     Flow {
+        holder: None,
         id: transport as u64,
         transport,
         local: "192.0.2.10:5060".parse().unwrap(),

@@ -401,3 +401,23 @@ fn an_operator_that_starts_in_mid_rollout_goes_on() {
     sim.settle();
     assert_eq!(sim.pod_names().len(), 3);
 }
+
+#[test]
+fn pods_are_told_of_each_other_and_of_who_drains() {
+    let mut sim = Sim::with_pool(1);
+    sim.settle();
+    assert_eq!(sim.annotation("default-0", names::PEERS), None, "it is alone");
+    sim.scale(2);
+    sim.settle();
+    let peers = |sim: &Sim| {
+        let texts = ["default-0", "default-1"].map(|it| sim.annotation(it, names::PEERS).unwrap());
+        assert_eq!(texts[0], texts[1]);
+        serde_json::from_str::<serde_json::Value>(texts[0]).unwrap()
+    };
+    let peer = |slot: u16| json!({"slot": slot, "address": format!("10.0.0.5:{}", 18080 + slot)});
+    assert_eq!(peers(&sim), json!([peer(0), peer(1)]));
+    sim.calls.insert("default-1".into(), 3);
+    sim.annotate("default-1", names::DRAIN, Some("manual"));
+    sim.run_for(2);
+    assert_eq!(peers(&sim)[1]["draining"], true);
+}

@@ -1,0 +1,83 @@
+//! What a switchboard passes on to its peers, and what they pass on to it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Switchboard;
+use crate::call::Output;
+use crate::call::peers::{Destination, Peers};
+use crate::sip::{Flow, Message, Method, Request};
+
+/// A node that drains goes on taking connections for so long, until everybody has heard of it.
+const LISTENS_ON: Duration = Duration::from_secs(10);
+
+impl Switchboard {
+    /// Who else is there has changed.
+    pub fn handle_peers(&mut self, now: Instant, peers: Peers) {
+        self.peers = peers;
+        self.settle_listening(now);
+    }
+
+    /// A message that came to a peer, who thinks that it is ours.
+    pub fn handle_passed_on(&mut self, now: Instant, flow: Flow, bytes: &Bytes) {
+        let message = Message::parse(bytes);
+        if let Ok(Message::Request(request)) = &message
+            && request.method == Method::Cancel
+            && !self.transactions.knows(flow, request)
+        {
+            // Every peer was asked: another one knows it, or nobody.
+            return;
+        }
+        self.take(now, flow, message);
+    }
+
+    /// A message of ours to pass on whose owner is gone: what it answers, we answer.
+    pub fn handle_undelivered(&mut self, now: Instant, flow: Flow, bytes: &Bytes) {
+        self.take(now, flow, Message::parse(bytes));
+    }
+
+    /// Gives a message to the peer that it is for; `false` when it is for us.
+    pub(super) fn pass_on(&mut self, flow: &Flow, message: &Message, bytes: &Bytes) -> bool {
+        let known = |request: &Request| self.transactions.knows(*flow, request);
+        let destination = self.peers.destination(flow, message, self.is_draining(), known);
+        match destination {
+            Destination::Here => return false,
+            Destination::Owner(slot) => self.out.push_back(Output::PassOn {
+                slot,
+                flow: *flow,
+                bytes: bytes.clone(),
+                owner: true,
+            }),
+            // One datagram from a forged address must not become many.
+            Destination::Anybody if !flow.transport.is_reliable() && !self.is_known(flow) => {
+                return false;
+            }
+            Destination::Anybody => {
+                self.out.extend(self.peers.others().iter().map(|peer| Output::PassOn {
+                    slot: peer.slot,
+                    flow: *flow,
+                    bytes: bytes.clone(),
+                    owner: false,
+                }));
+            }
+        }
+        true
+    }
+
+    /// When new connections are left to others: only where there is somebody to take them, for all
+    /// else would find nobody at our address.
+    pub(super) fn deaf_from(&self) -> Option<Instant> {
+        let draining = self.draining.filter(|_| self.listening)?;
+        self.peers.stand_in().map(|_| draining.since + LISTENS_ON)
+    }
+
+    pub(super) fn settle_listening(&mut self, now: Instant) {
+        let due = |since: Instant| since + LISTENS_ON <= now && self.peers.stand_in().is_some();
+        let listen = !self.draining.is_some_and(|it| due(it.since));
+        if listen != self.listening {
+            self.listening = listen;
+            self.out.push_back(Output::Listen(listen));
+        }
+    }
+}
