@@ -146,14 +146,14 @@ fn a_second_drain_does_not_prolong_the_first_and_what_it_ends_is_counted() {
     let invite = net.carrier.invite("+15551230001");
     net.send(&invite);
     net.run_for(SECOND);
-    net.node.drain(net.now + 5 * SECOND);
-    net.node.drain(net.now + 60 * SECOND);
+    net.node.drain(net.now, net.now + 5 * SECOND);
+    net.node.drain(net.now, net.now + 60 * SECOND);
     net.run_for(4 * SECOND);
     assert!(!net.ended());
     net.run_for(4 * SECOND);
     assert_eq!(net.record().end.as_ref().unwrap().cause, "drained");
     assert_eq!(net.node.load().drained, 1);
-    net.node.undrain();
+    net.node.undrain(net.now);
     assert_eq!(net.node.load().drained, 0);
 }
 
