@@ -8,8 +8,8 @@ use trunkline_tests::certificate::Certificate;
 use trunkline_tests::process::wait_until;
 
 use crate::bed::{Cluster, SOON, run};
-use crate::carrier::{assert_all_well, call, refusal, result};
-use crate::manifests::{TRUNK, bot, pool};
+use crate::carrier::{assert_all_well, call, call_with, refusal, result};
+use crate::manifests::{POD_NETWORK, TRUNK, bot, pool};
 use crate::release::Release;
 
 #[test]
@@ -106,6 +106,25 @@ fn a_pool_on_the_network_of_pods_takes_calls_at_a_pods_address() {
     let address = release.taking_calls("carrier-a");
     println!("what to enter at the carrier: {address}");
     assert_all_well(&result(call(&release, "load", &release.address("default-0"), 3, 3)), 3);
+}
+
+#[test]
+fn calls_go_on_by_connections_to_a_pod_that_has_never_heard_of_them() {
+    let release = Release::install(Cluster::shared(), "wrong-pod", "baseline");
+    let namespace = &release.namespace;
+    namespace.apply(&pool(POD_NETWORK, 2)).expect("a MediaPool");
+    namespace.apply(&bot("wrong-pod")).expect("an Agent");
+    namespace.apply(TRUNK).expect("a Trunk");
+    release.taking_calls("carrier-a");
+    for pod in ["default-0", "default-1"] {
+        namespace.comes_up(&format!("pod/{pod}"));
+        wait_until("the pods know of each other", SOON, || {
+            namespace.kubectl(&["logs", pod]).contains("other nodes of the pool").then_some(())
+        });
+    }
+    let (own, other) = (release.address("default-0"), release.address("default-1"));
+    let there = ["--refresh", "--finish-at", &other];
+    assert_all_well(&result(call_with(&release, "load", &own, 3, 3, &there)), 3);
 }
 
 #[test]

@@ -65,6 +65,9 @@ struct Arguments {
     /// After the window ask each call again by a re-INVITE with the same offer, then hang up.
     #[arg(long)]
     refresh: bool,
+    /// After the window go on by a new connection to this address, as carriers may.
+    #[arg(long)]
+    finish_at: Option<SocketAddr>,
     /// No held calls: this many set-ups at --rate, each hung up after --hold.
     #[arg(long, default_value_t = 0)]
     setups: usize,
@@ -88,18 +91,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = tokio::task::LocalSet::new().block_on(&runtime, async {
-        let ca = arguments.ca.as_ref().map(std::fs::read).transpose()?;
-        let signalling = Signalling::connect(Options {
-            target: arguments.target,
-            transport: arguments.transport,
-            tls: ca.map(|ca| (arguments.server_name.clone(), ca)),
-            srtp: arguments.transport == Transport::Tls && !arguments.no_srtp,
-            local: arguments.local,
-            caller: arguments.from.clone(),
-            called: arguments.to.clone(),
-            patience: Duration::from_secs(32),
-        })
-        .await?;
+        let signalling = connect(&arguments, arguments.target).await?;
         if arguments.setups > 0 {
             set_up(&arguments, signalling).await
         } else {
@@ -226,6 +218,10 @@ async fn hold(arguments: &Arguments, signalling: Signalling) -> std::io::Result<
     result["ended_by_callee"] = json!(ended_by_callee);
     result["window_seconds"] = json!(length);
     result["own_cpu_seconds"] = json!(cpu as f64 / 1e9);
+    if let Some(elsewhere) = arguments.finish_at {
+        let signalling = connect(arguments, elsewhere).await?;
+        calls.iter_mut().for_each(|call| call.go_on_by(&signalling));
+    }
     let refresh = arguments.refresh;
     let endings: Vec<_> = calls
         .into_iter()
@@ -244,6 +240,21 @@ async fn hold(arguments: &Arguments, signalling: Signalling) -> std::io::Result<
     result["unaccepted_refreshes"] = json!(unrefreshed);
     result["unanswered_byes"] = json!(unanswered);
     Ok(result)
+}
+
+async fn connect(arguments: &Arguments, target: SocketAddr) -> std::io::Result<Signalling> {
+    let ca = arguments.ca.as_ref().map(std::fs::read).transpose()?;
+    let options = Options {
+        target,
+        transport: arguments.transport,
+        tls: ca.map(|ca| (arguments.server_name.clone(), ca)),
+        srtp: arguments.transport == Transport::Tls && !arguments.no_srtp,
+        local: arguments.local,
+        caller: arguments.from.clone(),
+        called: arguments.to.clone(),
+        patience: Duration::from_secs(32),
+    };
+    Signalling::connect(options).await
 }
 
 /// Until a line comes on standard input, or its end.

@@ -238,6 +238,14 @@ impl Answered {
         &self.dialog.target
     }
 
+    /// Says and hears the rest by another connection.
+    pub fn go_on_by(&mut self, signalling: &Signalling) {
+        let (sender, inbox) = unbounded_channel();
+        signalling.calls.borrow_mut().insert(self.dialog.call_id.clone(), sender);
+        self.dialog.local = signalling.local;
+        (self.inbox, self.signalling) = (inbox, signalling.clone());
+    }
+
     /// The `Reason` of the callee's BYE, if it has hung up; takes what has come in so far.
     pub fn ended_by_callee(&mut self) -> Option<String> {
         while let Ok(message) = self.inbox.try_recv() {
