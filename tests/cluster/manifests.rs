@@ -13,6 +13,7 @@ spec:
   - {name: main, agentRef: {name: bot}}
 "#;
 
+/// It may take its time to be ready, for a machine of tests is a busy one.
 pub(crate) fn bot(namespace: &str) -> String {
     format!(
         r#"
@@ -21,7 +22,7 @@ kind: Agent
 metadata: {{name: bot}}
 spec:
   endpoint:
-    webSocket: {{url: "ws://echo.{namespace}.svc:9000/echo", dialect: TwilioMediaStreams}}
+    webSocket: {{url: "ws://echo.{namespace}.svc:9000/echo", dialect: TwilioMediaStreams, connectTimeoutSeconds: 20}}
   fallback: {{sipStatus: 480}}
 "#
     )
