@@ -365,7 +365,12 @@ impl Reloads {
                             return;
                         }
                     }
-                    manifests.advertise(advertised_by(&self.options, &pod_info.now));
+                    // Most annotations are the operator's own notes: nothing is loaded again for them.
+                    let told = advertised_by(&self.options, &pod_info.now);
+                    if told == advertised_by(&self.options, &before) {
+                        continue;
+                    }
+                    manifests.advertise(told);
                 }
                 else => return,
             }
