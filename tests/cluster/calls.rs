@@ -55,7 +55,13 @@ spec:
 }
 
 /// Calls `target` from the carrier, and holds the calls for `seconds`.
-fn call(release: &Release<'_>, name: &str, target: &str, calls: u32, seconds: u32) -> Process {
+pub(crate) fn call(
+    release: &Release<'_>,
+    name: &str,
+    target: &str,
+    calls: u32,
+    seconds: u32,
+) -> Process {
     let load = tool("load");
     let mut command = release.cluster.on("control", &[load.to_str().expect("a path of UTF-8")]);
     command.args(["--target", target, "--local", local(target), "--calls", &calls.to_string()]);
@@ -69,13 +75,13 @@ fn local(target: &str) -> &'static str {
     if target.starts_with("203.0.113.") { "203.0.113.1" } else { "10.99.0.1" }
 }
 
-fn result(mut load: Process) -> Value {
+pub(crate) fn result(mut load: Process) -> Value {
     let result = load.wait_for_event("result", 0, Duration::from_secs(120));
     load.wait(Duration::from_secs(10));
     result
 }
 
-fn assert_all_well(result: &Value, calls: u64) {
+pub(crate) fn assert_all_well(result: &Value, calls: u64) {
     let number = |pointer: &str| result.pointer(pointer).and_then(Value::as_u64);
     assert_eq!(number("/answered"), Some(calls), "{result}");
     for wrong in ["/dropped", "/unanswered_byes", "/media/lost", "/media/bad", "/media/mute_calls"]
@@ -86,7 +92,7 @@ fn assert_all_well(result: &Value, calls: u64) {
 }
 
 #[test]
-fn two_manifests_bring_calls_to_the_network_of_both_nodes_and_changes_reach_them_unnoticed() {
+fn two_manifests_bring_calls_to_both_nodes_and_a_certificate_rotated_meanwhile_is_not_noticed() {
     let release = Release::install(Cluster::shared(), "host-network", "privileged");
     let namespace = &release.namespace;
     let exposure = "{mode: HostNetwork, media: {portRange: {start: 20000, end: 20399}, portsPerPod: 100}, address: {source: NodeExternalIP}}";

@@ -7,9 +7,13 @@
 
 mod bed;
 mod release;
+mod row;
 
 mod calls;
 mod definitions;
+mod failures;
 mod ground;
+mod operators;
+mod outages;
 mod rights;
 mod verdicts;

@@ -1,8 +1,8 @@
 //! The chart with the images of this build, installed as a user does it; and an agent to talk to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use trunkline_tests::certificate::Certificate;
 use trunkline_tests::node::{run_directory, target_directory, tool, workspace};
@@ -71,6 +71,22 @@ impl<'a> Release<'a> {
         Self { cluster, namespace, certificate, directory, name: name.to_owned() }
     }
 
+    /// What there is to see in the namespace, when a test fails.
+    pub(crate) fn show_if_failing(&self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let show = |arguments: &[&str]| {
+            let all = [&["--namespace", &self.name], arguments].concat();
+            let said = self.cluster.try_kubectl(&all, "");
+            eprintln!("-- kubectl {}\n{}", arguments.join(" "), said.unwrap_or_else(|e| e));
+        };
+        show(&["get", "trunkline,pods,services", "-o=wide"]);
+        show(&["get", "events"]);
+        show(&["logs", "--selector=app.kubernetes.io/component=operator", "--tail=40"]);
+        show(&["logs", "--selector=trunkline.dev/role=media", "--tail=40"]);
+    }
+
     /// Waits until `trunk` takes calls, and says what it is to be dialled at.
     pub(crate) fn taking_calls(&self, trunk: &str) -> String {
         self.namespace.wait_for("condition=Ready", &format!("trunk/{trunk}"));
@@ -81,17 +97,7 @@ impl<'a> Release<'a> {
 
 impl Drop for Release<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let show = |arguments: &[&str]| {
-                let all = [&["--namespace", &self.name], arguments].concat();
-                let said = self.cluster.try_kubectl(&all, "");
-                eprintln!("-- kubectl {}\n{}", arguments.join(" "), said.unwrap_or_else(|e| e));
-            };
-            show(&["get", "trunkline,pods,services", "-o=wide"]);
-            show(&["get", "events"]);
-            show(&["logs", "--selector=app.kubernetes.io/component=operator", "--tail=40"]);
-            show(&["logs", "--selector=trunkline.dev/role=media", "--tail=40"]);
-        }
+        self.show_if_failing();
         let _ = run(
             self.cluster.on("control", &["helm"]).args([
                 "uninstall",
@@ -104,10 +110,24 @@ impl Drop for Release<'_> {
     }
 }
 
-/// The programs of this build, and the echo agent, on both nodes: once for each run of the tests.
+/// The programs of this build, and the echo agent, on both nodes: once for each cluster.
 fn load_images(cluster: &Cluster) {
-    static LOADED: OnceLock<()> = OnceLock::new();
-    LOADED.get_or_init(|| {
+    static LOADED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if loaded.iter().any(|it| it == cluster.folder()) {
+        return;
+    }
+    for archive in std::fs::read_dir(images()).expect("made above").flatten() {
+        cluster.load_archive(&archive.path());
+    }
+    cluster.load_program("localhost/echo-agent:1", &tool("echo-agent"));
+    loaded.push(cluster.folder().to_owned());
+}
+
+/// A folder with the images of this build.
+fn images() -> &'static Path {
+    static IMAGES: OnceLock<PathBuf> = OnceLock::new();
+    IMAGES.get_or_init(|| {
         let built = target_directory();
         let node = std::env::var_os("TRUNKLINE_MEDIA_NODE")
             .map_or_else(|| built.join("trunkline-media-node"), PathBuf::from);
@@ -115,9 +135,6 @@ fn load_images(cluster: &Cluster) {
         let mut command = Command::new(workspace().join("charts/images"));
         command.arg("--out").arg(&images).arg(built.join("trunkline-operator")).arg(node);
         println!("{}", run(&mut command, "").expect("both programs are built"));
-        for archive in std::fs::read_dir(&images).expect("made above").flatten() {
-            cluster.load_archive(&archive.path());
-        }
-        cluster.load_program("localhost/echo-agent:1", &tool("echo-agent"));
-    });
+        images
+    })
 }
