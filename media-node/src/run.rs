@@ -1,6 +1,7 @@
 //! From a command line to a node that takes calls, and back down again without dropping one.
 #![expect(clippy::disallowed_methods, reason = "a process begins at some time")]
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::call::{Advertised, Load, Peers, Setup, Switchboard};
 use crate::cli;
 use crate::config::read::What;
 use crate::config::watch::Watcher;
-use crate::config::{self, Config, Manifests, PodInfo, TlsIdentity};
+use crate::config::{self, Config, Manifests, PodInfo, TlsIdentity, Trunk};
 use crate::io::clock::OsRandom;
 use crate::io::dial::Dialler;
 use crate::io::journal::Journal;
@@ -229,9 +230,12 @@ fn status(
         (false, true) => State::Ready,
         (false, false) => State::NotReady,
     };
+    let written: HashMap<&str, &Trunk> =
+        config.trunks.iter().map(|it| (it.name.as_str(), &**it)).collect();
     let trunks = load.trunks.iter().map(|(name, calls)| {
         let options = reachability.trunks.get(name).cloned();
-        (name.clone(), TrunkStatus { calls: *calls, options, effective: trunk_view(config, name) })
+        let effective = written.get(name.as_str()).map(|trunk| effective(trunk));
+        (name.clone(), TrunkStatus { calls: *calls, options, effective })
     });
     Status {
         slot,
@@ -258,9 +262,8 @@ fn status(
 }
 
 /// The trunk as it is obeyed: what was written, then its preset, then the built-in.
-fn trunk_view(config: &Config, name: &str) -> Option<serde_json::Value> {
-    let trunk = config.trunks.iter().find(|trunk| trunk.name == name)?;
-    Some(serde_json::json!({
+fn effective(trunk: &Trunk) -> serde_json::Value {
+    serde_json::json!({
         "preset": trunk.preset,
         "transport": trunk.transport,
         "media": {
@@ -280,7 +283,7 @@ fn trunk_view(config: &Config, name: &str) -> Option<serde_json::Value> {
             "optionsPeriodSeconds": outbound.options_period.unwrap_or_default().as_secs(),
         })),
         "routes": trunk.routes.iter().map(|route| &route.name).collect::<Vec<_>>(),
-    }))
+    })
 }
 
 /// The first signal drains; the second ends what is left at once.
@@ -375,6 +378,11 @@ impl Reloads {
                             return;
                         }
                     }
+                    // Most annotations are the operator's own notes: nothing is loaded again for them.
+                    let told = |info: &PodInfo| (info.addresses.clone(), info.sip_addresses.clone());
+                    if told(&before) == told(&pod_info.now) {
+                        continue;
+                    }
                     manifests.advertise(advertised_by(&self.options, &pod_info.now));
                 }
                 else => return,
@@ -462,17 +470,16 @@ fn report(config: &Config, before: Option<&Config>) {
             "manifests reloaded"
         );
     }
-    let is_new = |text: &str, old: &[String]| !old.iter().any(|it| it == text);
-    let texts = |config: &Config| -> (Vec<String>, Vec<String>) {
+    let texts = |config: &Config| -> (BTreeSet<String>, BTreeSet<String>) {
         let rejected = config.rejected.iter().map(ToString::to_string).collect();
         (rejected, config.warnings.iter().map(ToString::to_string).collect())
     };
     let (old_rejected, old_warnings) = before.map(texts).unwrap_or_default();
     let (rejected, warnings) = texts(config);
-    for text in rejected.iter().filter(|text| is_new(text, &old_rejected)) {
+    for text in rejected.difference(&old_rejected) {
         warn!("rejected: {text}");
     }
-    for text in warnings.iter().filter(|text| is_new(text, &old_warnings)) {
+    for text in warnings.difference(&old_warnings) {
         warn!("{text}");
     }
 }

@@ -149,6 +149,16 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// The process of a container on its machine, by the `containerID` of the pod's status.
+    pub(crate) fn pid_of_container(&self, machine: &str, id: &str) -> String {
+        let id = id.trim_start_matches("containerd://");
+        let tasks = run(&mut self.on(machine, &["ctr", "--namespace=k8s.io", "tasks", "list"]), "");
+        let tasks = tasks.unwrap_or_else(|error| panic!("{error}"));
+        let of_container = tasks.lines().find(|line| line.starts_with(id));
+        let pid = of_container.and_then(|line| line.split_ascii_whitespace().nth(1));
+        pid.unwrap_or_else(|| panic!("{id} runs not on {machine}:\n{tasks}")).to_owned()
+    }
+
     /// A new namespace; dropped, it goes, and all in it.
     pub(crate) fn namespace(&self, name: &str) -> Namespace<'_> {
         if !self.ours {
@@ -186,9 +196,18 @@ pub(crate) struct Namespace<'a> {
 }
 
 impl Namespace<'_> {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What `kubectl` prints in this namespace; panics with its complaint when it fails.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
-        self.cluster.kubectl(&[&["--namespace", &self.name], arguments].concat())
+        self.try_kubectl(arguments).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What `kubectl` prints in this namespace, or its complaint.
+    pub(crate) fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        self.cluster.try_kubectl(&[&["--namespace", &self.name], arguments].concat(), "")
     }
 
     /// Applies manifests on the server's side; or what is said against them.

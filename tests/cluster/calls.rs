@@ -13,7 +13,7 @@ use crate::manifests::{POD_NETWORK, TRUNK, bot, pool};
 use crate::release::Release;
 
 #[test]
-fn two_manifests_bring_calls_to_the_network_of_both_nodes_and_changes_reach_them_unnoticed() {
+fn two_manifests_bring_calls_to_both_nodes_and_a_certificate_rotated_meanwhile_is_not_noticed() {
     let release = Release::install(Cluster::shared(), "host-network", "privileged");
     let namespace = &release.namespace;
     let exposure = "{mode: HostNetwork, media: {portRange: {start: 20000, end: 20399}, portsPerPod: 100}, address: {source: NodeExternalIP}}";

@@ -9,13 +9,17 @@ mod bed;
 mod carrier;
 mod manifests;
 mod release;
+mod row;
 
 mod balancers;
 mod calls;
 mod definitions;
 mod drain;
+mod failures;
 mod ground;
 mod nodes;
+mod operators;
+mod outages;
 mod rights;
 mod upgrade;
 mod verdicts;

@@ -115,6 +115,22 @@ impl<'a> Release<'a> {
         self.taking_calls("carrier-a");
     }
 
+    /// What there is to see in the namespace, when a test fails.
+    pub(crate) fn show_if_failing(&self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let show = |arguments: &[&str]| {
+            let all = [&["--namespace", &self.name], arguments].concat();
+            let said = self.cluster.try_kubectl(&all, "");
+            eprintln!("-- kubectl {}\n{}", arguments.join(" "), said.unwrap_or_else(|e| e));
+        };
+        show(&["get", "trunkline,pods,services", "-o=wide"]);
+        show(&["get", "events"]);
+        show(&["logs", "--selector=app.kubernetes.io/component=operator", "--tail=40"]);
+        show(&["logs", "--selector=trunkline.dev/role=media", "--tail=40"]);
+    }
+
     /// Waits until `trunk` takes calls, and says what it is to be dialled at.
     pub(crate) fn taking_calls(&self, trunk: &str) -> String {
         self.namespace.wait_for("condition=Ready", &format!("trunk/{trunk}"));
@@ -125,17 +141,7 @@ impl<'a> Release<'a> {
 
 impl Drop for Release<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let show = |arguments: &[&str]| {
-                let all = [&["--namespace", &self.name], arguments].concat();
-                let said = self.cluster.try_kubectl(&all, "");
-                eprintln!("-- kubectl {}\n{}", arguments.join(" "), said.unwrap_or_else(|e| e));
-            };
-            show(&["get", "trunkline,pods,services", "-o=wide"]);
-            show(&["get", "events"]);
-            show(&["logs", "--selector=app.kubernetes.io/component=operator", "--tail=40"]);
-            show(&["logs", "--selector=trunkline.dev/role=media", "--tail=40"]);
-        }
+        self.show_if_failing();
         let _ = run(
             self.cluster.on("control", &[self.helm]).args([
                 "uninstall",

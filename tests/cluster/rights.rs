@@ -62,10 +62,12 @@ fn the_operator_is_refused_nothing_and_uses_every_right_that_it_has() {
 }
 
 #[derive(Debug)]
-struct Request {
-    verb: String,
+pub(crate) struct Request {
+    /// RFC 3339, UTC.
+    pub(crate) at: String,
+    pub(crate) verb: String,
     /// `pods`, `trunks/status`, `leases.coordination.k8s.io`.
-    resource: String,
+    pub(crate) resource: String,
     status: u64,
 }
 
@@ -81,7 +83,7 @@ impl Request {
 }
 
 /// What a service account has asked of the API server, by its audit log.
-fn requests(cluster: &Cluster, account: &str) -> Vec<Request> {
+pub(crate) fn requests(cluster: &Cluster, account: &str) -> Vec<Request> {
     let log = fs::read_to_string(cluster.folder().join("control/log/audit")).expect("an audit log");
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_account = lines.filter(|it| it["user"]["username"] == account);
@@ -89,6 +91,7 @@ fn requests(cluster: &Cluster, account: &str) -> Vec<Request> {
         let object = it.get("objectRef")?;
         let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
         Some(Request {
+            at: it["requestReceivedTimestamp"].as_str()?.to_owned(),
             verb: it["verb"].as_str()?.to_owned(),
             resource: full(&text("resource"), &text("subresource"), &text("apiGroup")),
             status: it.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or(0),

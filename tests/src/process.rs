@@ -153,13 +153,15 @@ fn event(line: &str, name: &str) -> Option<Value> {
 
 /// Looks at `condition` until it yields something; panics with `what` when it never does.
 pub fn wait_until<T>(what: &str, timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + timeout;
+    let began = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < until, "not within {timeout:?}: {what}");
-        sleep(LOOK);
+        let waited = began.elapsed();
+        assert!(waited < timeout, "not within {timeout:?}: {what}");
+        // What takes long is looked at seldom: a look may be a program that is started.
+        sleep((waited / 20).clamp(LOOK, LOOK * 50));
     }
 }
 

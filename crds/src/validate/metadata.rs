@@ -44,6 +44,18 @@ pub(super) fn take_unknown(object: &mut Value, problems: &mut Vec<Problem>) {
     });
 }
 
+/// Names an object that asks for it, as the API server does: the end would be drawn by lot.
+pub(super) fn generate_name(object: &mut Value) {
+    const MAX_BEGIN_CHARS: usize = 58;
+    let Some(Value::Object(metadata)) = object.get_mut("metadata") else { return };
+    let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
+    let generate = text("generateName");
+    if text("name").is_empty() && !generate.is_empty() {
+        let name: String = generate.chars().take(MAX_BEGIN_CHARS).chain("xxxxx".chars()).collect();
+        metadata.insert("name".to_owned(), Value::String(name));
+    }
+}
+
 pub(super) fn check(object: &Value, findings: &mut Findings) {
     let metadata = match object.get("metadata") {
         Some(Value::Object(metadata)) => metadata,
@@ -71,11 +83,11 @@ pub(super) fn check(object: &Value, findings: &mut Findings) {
     if name.is_empty() && generate.is_empty() {
         let message = "is required: name the object".to_owned();
         findings.blocking(Kind::Metadata, "metadata.name", message);
-    } else if !name.is_empty() && (name.len() > 253 || !matches(&name, SUBDOMAIN)) {
-        let message = format!(
-            "{name:?} is no name: write at most 253 lower-case letters, digits, - and ., beginning and ending with a letter or digit"
-        );
-        findings.invalid(Kind::Metadata, "metadata.name", message);
+    } else if !name.is_empty() && !is_name(&name) {
+        findings.invalid(Kind::Metadata, "metadata.name", name_message(&name));
+    }
+    if !generate.is_empty() && !is_name(&begun(&generate)) {
+        findings.invalid(Kind::Metadata, "metadata.generateName", name_message(&generate));
     }
     if !namespace.is_empty() && (namespace.len() > 63 || !matches(&namespace, LABEL)) {
         let message = format!(
@@ -85,6 +97,28 @@ pub(super) fn check(object: &Value, findings: &mut Findings) {
     }
     check_labels(metadata.get("labels"), findings);
     check_annotations(metadata.get("annotations"), findings);
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= 253 && matches(text, SUBDOMAIN)
+}
+
+/// How a name may begin whose end is drawn by lot: a dash is fine there.
+fn begun(generate: &str) -> String {
+    match generate.strip_suffix('-') {
+        // The API server puts a letter in place of the last two characters, and so do we.
+        Some(rest) if !rest.is_empty() => {
+            let kept = rest.chars().count() - 1;
+            rest.chars().take(kept).chain(['a']).collect()
+        }
+        _ => generate.to_owned(),
+    }
+}
+
+fn name_message(name: &str) -> String {
+    format!(
+        "{name:?} is no name: write at most 253 lower-case letters, digits, - and ., beginning and ending with a letter or digit"
+    )
 }
 
 fn check_labels(labels: Option<&Value>, findings: &mut Findings) {

@@ -69,6 +69,7 @@ pub fn validate_object(object: &Value) -> Vec<Problem> {
         // What the API server does on create: status is not the user's.
         object.remove("status");
     }
+    metadata::generate_name(&mut object);
 
     let mut findings = schema::Findings::default();
     metadata::check(&object, &mut findings);

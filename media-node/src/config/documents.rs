@@ -144,8 +144,12 @@ impl Parsed {
             "" => DEFAULT_NAMESPACE,
             namespace => namespace,
         };
-        let key =
-            Key { kind, namespace: namespace.to_owned(), name: of_metadata("name").to_owned() };
+        // A name that the API server would make begins like this.
+        let name = match of_metadata("name") {
+            "" => of_metadata("generateName"),
+            name => name,
+        };
+        let key = Key { kind, namespace: namespace.to_owned(), name: name.to_owned() };
         let mut problem = |field: &str, message: String| {
             self.problems.push(Problem {
                 kind: if key.kind.is_empty() { "File".into() } else { key.kind.clone() },

@@ -109,6 +109,25 @@ async fn a_pod_that_pod_security_refuses_is_remembered_in_the_servers_words_unti
 }
 
 #[tokio::test]
+async fn whatever_keeps_the_default_pool_from_being_made_is_remembered_until_it_is() {
+    let words = "failed calling webhook: connection refused";
+    let (applier, _server) = served(Leadership::alone(), move |asked, _| match asked {
+        0 => refused(500, "InternalError", words),
+        _ => made("default"),
+    });
+    let plan = || {
+        let pool = MediaPool::new("default", trunkline_crds::MediaPoolSpec::default());
+        Plan { create_pool: Some(Box::new(pool)), ..Plan::default() }
+    };
+    let mut memory = Memory::default();
+    let outcome = applier.apply("voice", plan(), &mut memory).await;
+    assert_eq!(outcome.failures.len(), 1);
+    assert_eq!(memory.refused["default"], Refusal { pod_security: false, message: words.into() });
+    applier.apply("voice", plan(), &mut memory).await;
+    assert!(memory.refused.is_empty());
+}
+
+#[tokio::test]
 async fn a_name_that_is_taken_is_no_failure_and_no_event() {
     let (applier, server) = served(Leadership::alone(), |_, _| {
         refused(409, "AlreadyExists", r#"pods "default-0" already exists"#)

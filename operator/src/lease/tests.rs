@@ -176,7 +176,7 @@ fn a_frozen_leader_is_replaced_within_20_s_and_exits_when_it_wakes() {
 }
 
 #[test]
-fn clocks_ten_minutes_apart_do_not_make_two_leaders() {
+fn clock_skew_of_ten_minutes_between_replicas_does_not_make_two_leaders() {
     for minutes in [-10, 10] {
         let mut sim = Sim::new(&["a", "b"]);
         sim.operators[1].wall_skew = SignedDuration::from_mins(minutes);

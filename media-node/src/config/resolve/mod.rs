@@ -8,7 +8,7 @@ mod schema;
 mod tests;
 mod trunk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,13 +83,14 @@ impl Manifests {
         self.read_files(files, &mut report);
         let lenient = newer_schema(files, &mut report);
         let objects = unique(&self.files, &mut report);
+        let index = Index::new(&objects);
         let references = References::new(objects.iter().copied());
         let mut load = Load { good: &mut self.good, references, now, lenient, report };
 
         let (namespace, name) = served_pool(&objects, &mut load.report);
         let pool = load.pool(&objects, &namespace, &name);
-        let agents = load.agents(&objects, &namespace);
-        let trunks = load.trunks(&objects, &pool, &agents);
+        let agents = load.agents(&objects, &index, &namespace);
+        let trunks = load.trunks(&objects, &index, &pool, &agents);
         load.forget_what_is_gone(&objects);
 
         let mut report = load.report;
@@ -97,8 +98,8 @@ impl Manifests {
             [] => pool.address.fixed.clone(),
             given => given.to_vec(),
         };
-        report.warnings.extend(outbound_warnings(&trunks, &objects));
-        report.warnings.extend(pool_warnings(&pool, &trunks, &advertised, &objects, now));
+        report.warnings.extend(outbound_warnings(&trunks, &index));
+        report.warnings.extend(pool_warnings(&pool, &trunks, &advertised, &index, now));
         let mut config = Config {
             hash: files.hash(),
             pool,
@@ -112,8 +113,9 @@ impl Manifests {
         config
             .rejected
             .sort_by(|a, b| (&a.file, a.line, &a.field).cmp(&(&b.file, b.line, &b.field)));
-        let warnings = config
-            .address_warnings(&advertised, |kind, name, field| place(&objects, kind, name, field));
+        let warnings = config.address_warnings(&advertised, |kind, name, field| {
+            index.place(kind, &namespace, name, field)
+        });
         config.warnings.extend(warnings);
         Arc::new(config)
     }
@@ -261,6 +263,33 @@ fn unique<'a>(files: &'a BTreeMap<String, Parsed>, report: &mut Report) -> Vec<&
     objects
 }
 
+/// Objects by kind and name: what is said of thousands of them must not search them all each time.
+struct Index<'a>(HashMap<(&'a str, &'a str), Vec<&'a Object>>);
+
+impl<'a> Index<'a> {
+    fn new(objects: &[&'a Object]) -> Self {
+        let mut index = Self(HashMap::new());
+        for object in objects {
+            index.0.entry((&object.key.kind, &object.key.name)).or_default().push(object);
+        }
+        index
+    }
+
+    /// The one in that namespace, else one in another.
+    fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<&'a Object> {
+        let found = self.0.get(&(kind, name))?;
+        found.iter().find(|it| it.key.namespace == namespace).or(found.first()).copied()
+    }
+
+    /// File and line of a field.
+    fn place(&self, kind: &str, namespace: &str, name: &str, field: &str) -> (String, usize) {
+        match self.find(kind, namespace, name) {
+            Some(it) => (it.source.file.clone(), it.source.line_of(field)),
+            None => (String::new(), 0),
+        }
+    }
+}
+
 /// Namespace and name of the pool this node belongs to: the MediaPool there is; of several, the one
 /// trunks name; without one, whatever the trunks name. `default` before others, then by name.
 fn served_pool(objects: &[&Object], report: &mut Report) -> (String, String) {
@@ -375,7 +404,12 @@ impl Load<'_> {
         }
     }
 
-    fn agents(&mut self, objects: &[&Object], namespace: &str) -> BTreeMap<String, Arc<Agent>> {
+    fn agents(
+        &mut self,
+        objects: &[&Object],
+        index: &Index<'_>,
+        namespace: &str,
+    ) -> BTreeMap<String, Arc<Agent>> {
         let mut agents = BTreeMap::new();
         for object in objects.iter().filter(|it| is(it, "Agent", namespace)) {
             let resolved = self.spec::<AgentSpec>(object, unsupported::of_agent).and_then(|spec| {
@@ -393,14 +427,14 @@ impl Load<'_> {
                 agents.insert(object.key.name.clone(), agent);
             }
         }
-        self.fallbacks(objects, namespace, &mut agents);
+        self.fallbacks(index, namespace, &mut agents);
         agents
     }
 
     /// Takes away fallbacks that lead nowhere, or in a circle.
     fn fallbacks(
         &mut self,
-        objects: &[&Object],
+        index: &Index<'_>,
         namespace: &str,
         agents: &mut BTreeMap<String, Arc<Agent>>,
     ) {
@@ -425,15 +459,13 @@ impl Load<'_> {
                 "the fallbacks go in a circle; end them with an agent without fallback, or sipStatus"
                     .to_owned()
             } else {
-                missing_agent(&to, objects, namespace)
+                missing_agent(&to, index, namespace)
             };
             let trimmed = agents.get(&name).map(|it| Agent { fallback: None, ..Agent::clone(it) });
             if let Some(trimmed) = trimmed {
                 agents.insert(name.clone(), Arc::new(trimmed));
             }
-            if let Some(object) =
-                objects.iter().find(|it| is(it, "Agent", namespace) && it.key.name == name)
-            {
+            if let Some(object) = index.find("Agent", namespace, &name) {
                 let fault = Fault { field: "spec.fallback.agentRef.name".into(), message };
                 self.report.reject(object, &fault, Outcome::PartlyLoaded);
             }
@@ -443,6 +475,7 @@ impl Load<'_> {
     fn trunks(
         &mut self,
         objects: &[&Object],
+        index: &Index<'_>,
         pool: &Pool,
         agents: &BTreeMap<String, Arc<Agent>>,
     ) -> Vec<Arc<Trunk>> {
@@ -491,7 +524,7 @@ impl Load<'_> {
             lost.faults.iter().for_each(|fault| self.report.reject(object, fault, outcome));
             if !lost.everything {
                 claims.add(&trunk);
-                trunks.push(self.with_agents_there_are(object, trunk, agents, objects));
+                trunks.push(self.with_agents_there_are(object, trunk, agents, index));
             }
         }
         trunks
@@ -503,7 +536,7 @@ impl Load<'_> {
         object: &Object,
         trunk: Arc<Trunk>,
         agents: &BTreeMap<String, Arc<Agent>>,
-        objects: &[&Object],
+        index: &Index<'_>,
     ) -> Arc<Trunk> {
         let there = |name: &String| agents.contains_key(name);
         if trunk.routes.iter().all(|route| route.agents.iter().all(|(name, _)| there(name))) {
@@ -516,7 +549,7 @@ impl Load<'_> {
             for (name, _) in missing {
                 let fault = Fault {
                     field: agent_field(object, route.index, &name),
-                    message: missing_agent(&name, objects, &trunk.namespace),
+                    message: missing_agent(&name, index, &trunk.namespace),
                 };
                 self.report.reject(object, &fault, Outcome::PartlyLoaded);
             }
@@ -551,9 +584,8 @@ fn keep<T: PartialEq>(good: &mut BTreeMap<Key, Arc<T>>, key: &Key, new: T) -> Ar
     }
 }
 
-fn missing_agent(name: &str, objects: &[&Object], namespace: &str) -> String {
-    let elsewhere = |it: &&&Object| it.key.kind == "Agent" && it.key.name == name;
-    match objects.iter().find(elsewhere) {
+fn missing_agent(name: &str, index: &Index<'_>, namespace: &str) -> String {
+    match index.find("Agent", namespace, name) {
         Some(it) if it.key.namespace == namespace => {
             format!("Agent \"{name}\" is left out, see there")
         }
@@ -581,16 +613,8 @@ fn agent_field(trunk: &Object, route: usize, name: &str) -> String {
     }
 }
 
-/// File and line of a field, for warnings.
-fn place(objects: &[&Object], kind: &str, name: &str, field: &str) -> (String, usize) {
-    match objects.iter().find(|it| it.key.kind == kind && it.key.name == name) {
-        Some(it) => (it.source.file.clone(), it.source.line_of(field)),
-        None => (String::new(), 0),
-    }
-}
-
 /// Trunks whose carrier is asked, and not called yet.
-fn outbound_warnings(trunks: &[Arc<Trunk>], objects: &[&Object]) -> Vec<Warning> {
+fn outbound_warnings(trunks: &[Arc<Trunk>], index: &Index<'_>) -> Vec<Warning> {
     let of = |trunk: &Arc<Trunk>| {
         let outbound = trunk.outbound.as_ref()?;
         let asks = match outbound.options_period {
@@ -598,7 +622,7 @@ fn outbound_warnings(trunks: &[Arc<Trunk>], objects: &[&Object]) -> Vec<Warning>
             None => "with optionsPeriodSeconds: 0 nothing is done with it",
         };
         let field = "spec.outbound".to_owned();
-        let (file, line) = place(objects, "Trunk", &trunk.name, &field);
+        let (file, line) = index.place("Trunk", &trunk.namespace, &trunk.name, &field);
         let message = format!("calls to the carrier come with a later release; until then {asks}");
         Some(Warning { kind: "Trunk".into(), name: trunk.name.clone(), field, message, file, line })
     };
@@ -610,12 +634,12 @@ fn pool_warnings(
     pool: &Pool,
     trunks: &[Arc<Trunk>],
     advertised: &[IpAddr],
-    objects: &[&Object],
+    index: &Index<'_>,
     now: UnixTime,
 ) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |field: &str, message: String| {
-        let (file, line) = place(objects, "MediaPool", &pool.name, field);
+        let (file, line) = index.place("MediaPool", &pool.namespace, &pool.name, field);
         let (kind, name) = ("MediaPool".to_owned(), pool.name.clone());
         warnings.push(Warning { kind, name, field: field.to_owned(), message, file, line });
     };
@@ -636,9 +660,8 @@ fn pool_warnings(
         }
     }
     if advertised.is_empty() {
-        let source = objects
-            .iter()
-            .find(|it| is(it, "MediaPool", &pool.namespace) && it.key.name == pool.name)
+        let source = index
+            .find("MediaPool", &pool.namespace, &pool.name)
             .and_then(|it| match &it.body {
                 Body::Api(value) => value["spec"]["exposure"]["address"]["source"].as_str(),
                 _ => None,

@@ -40,6 +40,22 @@ fn a_trunk_without_its_pool_says_which() {
 }
 
 #[test]
+fn a_default_pool_that_the_api_server_refuses_is_told_in_its_words() {
+    let mut sim = Sim::with_pool(1);
+    sim.world.pools.clear();
+    let refusal = Refusal { pod_security: false, message: "portsPerPod: lower it".into() };
+    sim.world.refused.insert("default".into(), refusal);
+    for patch in plan(&sim.world, sim.now).statuses {
+        let Status::Trunk(_, status) = patch.status else { continue };
+        let ready = status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
+        assert_eq!(ready.reason, "PoolNotFound");
+        assert_eq!(ready.message, "MediaPool \"default\" cannot be made: portsPerPod: lower it");
+        return;
+    }
+    panic!("no Trunk says anything");
+}
+
+#[test]
 fn a_missing_agent_drops_its_route_alone() {
     let mut sim = Sim::with_pool(1);
     sim.trunk(
