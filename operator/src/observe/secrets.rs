@@ -6,16 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use zeroize::Zeroize;
 
-/// Requests at once, when many trunks with a Secret each arrive together.
-const CONCURRENT_READS: usize = 16;
-/// More than this many are listed, for with thousands of trunks it is thousands of requests.
-const MAX_READS: usize = 100;
-/// Secrets a page of that list: those of others, which are dropped at once, may be large.
-const PAGE: u32 = 250;
+/// Requests at once, when thousands of trunks with a Secret each arrive together. Each is asked for by its
+/// name: a list would be fewer requests, and would bring values that nobody has referred to.
+const CONCURRENT_READS: usize = 64;
 
 /// The values that are needed now.
 pub struct Secrets {
@@ -33,11 +29,11 @@ struct Kept {
     wanted: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Something that is referred to could not be read.
+/// A Secret that something refers to could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} cannot be read: {}", crate::client::in_words(.source))]
+#[error("Secret {name} cannot be read: {}", crate::client::in_words(.source))]
 pub struct Unreadable {
-    what: String,
+    name: String,
     source: kube::Error,
 }
 
@@ -59,7 +55,7 @@ impl Secrets {
         versions: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, Arc<Secret>>, Unreadable> {
         let mut values = BTreeMap::new();
-        let mut missing = BTreeSet::new();
+        let mut missing = Vec::new();
         {
             let mut kept = self.lock();
             let known = kept.values.get(namespace);
@@ -70,22 +66,32 @@ impl Secrets {
                     Some(value) => {
                         values.insert(name.clone(), value.clone());
                     }
-                    None => drop(missing.insert(name.clone())),
+                    None => missing.push(name.clone()),
                 }
             }
             // Before anything is read, so that a change meanwhile is not missed.
             kept.wanted.insert(namespace.to_owned(), wanted);
         }
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let read = match missing.len() {
-            0..=MAX_READS => one_by_one(&secrets, missing).await?,
-            _ => listed(&secrets, &missing).await?,
-        };
-        for mut secret in read {
+        let read: Vec<(String, Option<Secret>)> = stream::iter(missing)
+            .map(|name| {
+                let secrets = secrets.clone();
+                async move {
+                    match secrets.get_opt(&name).await {
+                        Ok(secret) => Ok((name, secret)),
+                        Err(source) => Err(Unreadable { name, source }),
+                    }
+                }
+            })
+            .buffer_unordered(CONCURRENT_READS)
+            .try_collect()
+            .await?;
+        for (name, secret) in read {
+            let Some(mut secret) = secret else { continue };
             // They may repeat the values (kubectl's last-applied-configuration).
             secret.metadata.annotations = None;
             secret.metadata.managed_fields = None;
-            values.insert(secret.name_any(), Arc::new(secret));
+            values.insert(name, Arc::new(secret));
         }
         self.keep(namespace, values.clone());
         Ok(values)
@@ -114,41 +120,6 @@ impl Secrets {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn one_by_one(
-    secrets: &Api<Secret>,
-    names: BTreeSet<String>,
-) -> Result<Vec<Secret>, Unreadable> {
-    let read = stream::iter(names).map(|name| async move {
-        let secret = secrets.get_opt(&name).await;
-        secret.map_err(|source| Unreadable { what: format!("Secret {name}"), source })
-    });
-    let read: Vec<Option<Secret>> = read.buffer_unordered(CONCURRENT_READS).try_collect().await?;
-    Ok(read.into_iter().flatten().collect())
-}
-
-/// Those of the namespace's Secrets that are among `names`.
-async fn listed(
-    secrets: &Api<Secret>,
-    names: &BTreeSet<String>,
-) -> Result<Vec<Secret>, Unreadable> {
-    let mut found = Vec::new();
-    let mut params = ListParams::default().limit(PAGE);
-    loop {
-        let page = secrets.list(&params).await;
-        let page = page.map_err(|source| Unreadable { what: "Secrets".to_owned(), source })?;
-        for mut secret in page.items {
-            match names.contains(&secret.name_any()) {
-                true => found.push(secret),
-                false => wipe(&mut secret),
-            }
-        }
-        match page.metadata.continue_.filter(|it| !it.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(found),
-        }
     }
 }
 
@@ -204,37 +175,6 @@ mod tests {
         assert!(secrets.lock().old.is_empty());
         drop(secrets);
         assert_eq!(server.await.unwrap(), ["a", "a"]);
-    }
-
-    #[tokio::test]
-    async fn thousands_are_listed_page_by_page() {
-        let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
-        let secrets = Secrets::new(Client::new(service, "voice"));
-        let server = tokio::spawn(async move {
-            let mut asked = 0;
-            while let Some((request, send)) = handle.next_request().await {
-                let query = request.uri().query().unwrap_or_default().to_owned();
-                assert!(request.uri().path().ends_with("/secrets"), "{}", request.uri());
-                assert_eq!(query.contains("continue=more"), asked == 1, "{query}");
-                let (name, next) = [("0007", "more"), ("0008", "")][asked];
-                let list = serde_json::json!({
-                    "apiVersion": "v1", "kind": "SecretList", "metadata": {"continue": next},
-                    "items": [
-                        {"metadata": {"name": name, "resourceVersion": "1"}},
-                        {"metadata": {"name": format!("of-others-{name}")}},
-                    ],
-                });
-                asked += 1;
-                send.send_response(Response::new(Body::from(list.to_string().into_bytes())));
-            }
-            asked
-        });
-        let wanted: BTreeSet<String> = (0..1000).map(|n| format!("{n:04}")).collect();
-        let seen = wanted.iter().map(|name| (name.clone(), "1".to_owned())).collect();
-        let read = secrets.read("voice", wanted, &seen).await.unwrap();
-        assert_eq!(read.keys().collect::<Vec<_>>(), ["0007", "0008"], "the rest is gone by now");
-        drop(secrets);
-        assert_eq!(server.await.unwrap(), 2);
     }
 
     #[test]
