@@ -16,7 +16,8 @@ pub fn mark(node: Option<u16>, token: &str) -> String {
 /// Who made a token; `None` when it does not say.
 fn of_token(token: &str) -> Option<u16> {
     let (node, rest) = token.split_once('-')?;
-    (!rest.is_empty()).then(|| node.parse().ok())?
+    let plain = !rest.is_empty() && node.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| node.parse().ok())?
 }
 
 /// The node whose dialog or transaction a message belongs to: that of the To tag of a request, and of
