@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use kube::core::NamespaceResourceScope;
@@ -16,6 +17,11 @@ use tracing::{debug, info, warn};
 
 use super::health::{Health, Watch};
 use crate::client::Target;
+
+/// A watch that failed begins anew after so long, then after twice as long, at most …
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// … this. kube's own back-off begins afresh with each attempt, and so never grows while a list fails.
+const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Where the operator works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,8 +146,8 @@ where
     let (trim, same) = (kind.trim, kind.same);
     let (seen, state) = (reader.clone(), watch.clone());
     tokio::spawn(async move {
-        let events = watch::watcher(api, config).default_backoff().modify(trim);
-        let mut events = pin!(events);
+        let mut events = pin!(watch::watcher(api, config).modify(trim));
+        let mut retry_after = FIRST_RETRY;
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
@@ -156,6 +162,7 @@ where
                     writer.apply_watcher_event(&event);
                     match &event {
                         Event::InitDone => {
+                            retry_after = FIRST_RETRY;
                             state.set_listed();
                             info!(
                                 resource = state.target.resource,
@@ -185,6 +192,8 @@ where
                         "watch failed; it is tried again"
                     );
                     state.failed(why);
+                    tokio::time::sleep(retry_after).await;
+                    retry_after = LAST_RETRY.min(2 * retry_after);
                 }
             }
         }
@@ -204,5 +213,47 @@ fn in_words(error: &watcher::Error) -> String {
         }
         WatchError(status) => format!("watch: {}", status.message),
         NoResourceVersion => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::{Request, Response, StatusCode};
+    use k8s_openapi::api::core::v1::Node;
+    use kube::client::Body;
+    use tower_test::mock;
+
+    use super::*;
+    use crate::client::Requests;
+    use crate::observe::trim;
+    use crate::telemetry::Metrics;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_forbidden_is_tried_twice_a_minute() {
+        let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        tokio::spawn(async move {
+            while let Some((_, send)) = handle.next_request().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let status = serde_json::json!({
+                    "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403,
+                    "reason": "Forbidden", "message": "nodes is forbidden",
+                });
+                let body = Body::from(status.to_string().into_bytes());
+                let mut response = Response::new(body);
+                *response.status_mut() = StatusCode::FORBIDDEN;
+                send.send_response(response);
+            }
+        });
+        let client = Client::new(service, "default");
+        let health = Health::new(Arc::new(Requests::new(Arc::new(Metrics::new()))));
+        let feed = Feed::<Node>::cluster(&client, &health, &trim::nodes(), |_| {});
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((20..=30).contains(&asked), "{asked} times in ten minutes");
+        assert!(feed.watches().all(|watch| !watch.is_listed()));
     }
 }
