@@ -2,7 +2,7 @@
 # make test    every test, with the seconds each suite took
 # make lint    formatting, clippy, licences and duplicate versions
 # make bench   the targets beside this machine's floor
-# make fuzz    each fuzz target for SECONDS (60), on nightly
+# make fuzz    each fuzz target for SECONDS_EACH (60), on nightly
 # make images  both programs as container images, without a registry: target/release/images
 # make chart   what the chart copies and makes from other files, anew; then its checks
 #
