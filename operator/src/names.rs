@@ -32,9 +32,10 @@ pub const CONFIG_KICKED: &str = "trunkline.dev/config-kicked";
 pub const ADDRESS: &str = "trunkline.dev/address";
 /// On a pod: the address of SIP where it is not that of media (mode LoadBalancer).
 pub const SIP_ADDRESS: &str = "trunkline.dev/sip-address";
-/// On a pod: the pods of its pool that have a process, itself included, as
+/// On a pod: the pods of its pool that have an address, itself included, as
 /// `[{"slot":0,"address":"10.0.1.5:8080"},{"slot":1,"address":"10.0.2.7:8080","draining":true}]`. What
-/// comes to the wrong one is passed on by it. Not there when there is nobody to pass anything to.
+/// comes to the wrong one is passed on by it. A pod has it from its creation, for it shares its SIP
+/// ports as soon as it runs.
 pub const PEERS: &str = "trunkline.dev/peers";
 /// On a pod: why it takes no new calls. `manual`, or anything else a person writes, is theirs to undo.
 pub const DRAIN: &str = "trunkline.dev/drain";

@@ -121,7 +121,9 @@ impl<'a> Release<'a> {
             return;
         }
         let show = |arguments: &[&str]| {
-            let all = [&["--namespace", &self.name], arguments].concat();
+            // A node whose kubelet does not answer must not keep us waiting.
+            let here = ["--namespace", &self.name, "--request-timeout=10s"];
+            let all = [&here, arguments].concat();
             let said = self.cluster.try_kubectl(&all, "");
             eprintln!("-- kubectl {}\n{}", arguments.join(" "), said.unwrap_or_else(|e| e));
         };

@@ -318,11 +318,17 @@ fn for_a_node_that_is_gone_another_one_answers() {
     let echo_directory = run_directory("interop", "relay-gone-agent");
     let echo = EchoAgent::start("agent", &echo_directory);
     let mut pool = Pool::apart("relay-gone", &echo.url("echo"));
-    let dialog = pool.tcp(0).call("relay-gone");
+    let mut dialog = pool.tcp(0).call("relay-gone");
     drop(pool.nodes.remove(0));
     let mut second = pool.tcp(1);
     second.send(&dialog.within("BYE", 2, "z9hG4bKbye"));
     assert_eq!(second.answer("BYE").status(), Some(481));
+    // One that it has not heard of may be up all the same, and its call with it.
+    dialog.to = dialog.to.replace(";tag=0-", ";tag=7-");
+    second.send(&dialog.within("BYE", 3, "z9hG4bKunknown"));
+    let patience = second.answer("BYE");
+    assert_eq!(patience.status(), Some(500), "{patience:?}");
+    assert!(!patience.header("retry-after").is_empty(), "{patience:?}");
 }
 
 #[test]

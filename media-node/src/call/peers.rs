@@ -17,6 +17,7 @@ use crate::sip::{Flow, Message, Method, Request, Transport, owner};
 /// Who else is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peers {
+    slot: Option<u16>,
     own: Option<Peer>,
     others: Vec<Peer>,
 }
@@ -27,6 +28,8 @@ pub(super) enum Destination {
     Here,
     /// To its owner, of whom there is but one.
     Owner(u16),
+    /// To an owner of whom we have not heard, or not yet: pods come up and go before all are told.
+    Unknown,
     /// To whoever knows the INVITE that it cancels; everybody else lets it fall.
     Anybody,
 }
@@ -36,7 +39,7 @@ impl Peers {
     pub fn new(slot: Option<u16>, all: &[Peer]) -> Self {
         let own = all.iter().find(|it| Some(it.slot) == slot).cloned();
         let others = all.iter().filter(|it| Some(it.slot) != slot && slot.is_some());
-        Self { own, others: others.cloned().collect() }
+        Self { slot, own, others: others.cloned().collect() }
     }
 
     pub fn others(&self) -> &[Peer] {
@@ -65,12 +68,17 @@ impl Peers {
         draining: bool,
         known: impl Fn(&Request) -> bool,
     ) -> Destination {
-        if self.others.is_empty() {
-            return Destination::Here;
-        }
+        let Some(own) = self.slot else { return Destination::Here };
         if let Some(slot) = owner::of_message(message) {
             let is_peer = self.others.iter().any(|it| it.slot == slot);
-            return if is_peer { Destination::Owner(slot) } else { Destination::Here };
+            return match slot {
+                slot if slot == own => Destination::Here,
+                slot if is_peer => Destination::Owner(slot),
+                _ => Destination::Unknown,
+            };
+        }
+        if self.others.is_empty() {
+            return Destination::Here;
         }
         let Message::Request(request) = message else { return Destination::Here };
         if request.method == Method::Cancel && !known(request) {
@@ -131,7 +139,7 @@ mod tests {
             let destination = |tag| to(method, tag, Transport::Tls, false);
             assert_eq!(destination(";tag=4-k2m8"), Destination::Owner(4), "{method}");
             assert_eq!(destination(";tag=1-k2m8"), Destination::Here, "{method} of ours");
-            assert_eq!(destination(";tag=9-k2m8"), Destination::Here, "{method} of nobody");
+            assert_eq!(destination(";tag=9-k2m8"), Destination::Unknown, "{method} of nobody");
             assert_eq!(destination(";tag=k2m8"), Destination::Here, "{method} without an owner");
             assert_eq!(destination(""), Destination::Here, "{method} without a dialog");
         }

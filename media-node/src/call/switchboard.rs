@@ -176,7 +176,7 @@ impl Switchboard {
         }
         let message = Message::parse(bytes);
         if let Ok(message) = &message
-            && self.pass_on(&flow, message, bytes)
+            && self.pass_on(now, &flow, message, bytes)
         {
             return;
         }

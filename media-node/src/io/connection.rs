@@ -11,8 +11,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::clock::OsRandom;
 use super::sip::Inbound;
 use crate::call::Target;
+use crate::random::Random;
 use crate::sip::Flow;
 use crate::sip::framing::{Frame, Framer};
 
@@ -28,10 +30,11 @@ const WRITE_QUEUE: usize = 256;
 pub(super) const MAX_CONNECTIONS: usize = 4096;
 
 /// The table of all: who may still open one, and where to write to those that are open.
-#[derive(Default)]
 pub(super) struct Connections {
     /// Until then whoever connects may be this node itself, by an address that is no trunk's.
     ourselves_until: Mutex<Option<Instant>>,
+    /// Begins anywhere: a peer that remembers a connection of the process before us must not find one
+    /// of ours by its number.
     next_id: AtomicU64,
     count: AtomicUsize,
     writers: Mutex<HashMap<u64, mpsc::Sender<Bytes>>>,
@@ -87,6 +90,17 @@ impl Drop for Opening {
 }
 
 impl Connections {
+    pub(super) fn new() -> Self {
+        let mut random = OsRandom::new();
+        let random: &mut dyn Random = &mut random;
+        Self {
+            ourselves_until: Mutex::default(),
+            next_id: AtomicU64::new(random.u64() >> 1),
+            count: AtomicUsize::default(),
+            writers: Mutex::default(),
+        }
+    }
+
     /// The id of one more connection; `None` when there are too many.
     pub(super) fn open_one(&self) -> Option<u64> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {

@@ -7,15 +7,16 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 use bytes::Bytes;
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
-use trunkline_service::client::Client;
+use tracing::{info, warn};
+use trunkline_service::client::{Client, ClientError};
 
 use super::sip::Inbound;
 use crate::admin::Relayed;
@@ -24,8 +25,10 @@ use crate::sip::{Flow, Transport};
 
 /// A peer answers from memory; the carrier waits meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Frames that wait for one peer; beyond it they are lost, as datagrams are.
-const QUEUE: usize = 256;
+/// What has waited for longer is no news any more: its sender has said it again, or given up.
+const STALE: Duration = Duration::from_secs(4);
+/// Frames that wait for one peer.
+const QUEUE: usize = 1024;
 
 /// What one node tells another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,13 +138,21 @@ pub(crate) fn receive(seal: &Seal, inbound: &mpsc::Sender<Inbound>, sealed: &[u8
     }
 }
 
+/// A frame on its way.
+struct Letter {
+    frame: Frame,
+    written_at: Instant,
+    /// It comes back as [`Inbound::Undelivered`] when it cannot be delivered.
+    or_back: bool,
+}
+
 /// The ways to all peers.
 pub(crate) struct Relay {
     slot: Option<u16>,
     seal: Arc<Seal>,
     addresses: HashMap<u16, SocketAddr>,
     /// Made when the first frame is for a peer, and dropped with it.
-    links: HashMap<u16, mpsc::Sender<(Frame, bool)>>,
+    links: HashMap<u16, mpsc::Sender<Letter>>,
     inbound: mpsc::Sender<Inbound>,
 }
 
@@ -180,12 +191,12 @@ impl Relay {
         };
         let (seal, inbound) = (&self.seal, &self.inbound);
         let link = self.links.entry(to).or_insert_with(|| {
-            let (link, frames) = mpsc::channel(QUEUE);
-            tokio::spawn(deliver(to, address, seal.clone(), frames, inbound.clone()));
+            let (link, letters) = mpsc::channel(QUEUE);
+            tokio::spawn(deliver(to, address, seal.clone(), letters, inbound.clone()));
             link
         });
         let frame = Frame { from, what, flow: Flow { holder: None, ..flow }, bytes };
-        link.try_send((frame, or_back)).is_ok()
+        link.try_send(Letter { frame, written_at: Instant::now(), or_back }).is_ok()
     }
 }
 
@@ -193,25 +204,49 @@ async fn deliver(
     to: u16,
     address: SocketAddr,
     seal: Arc<Seal>,
-    mut frames: mpsc::Receiver<(Frame, bool)>,
+    mut letters: mpsc::Receiver<Letter>,
     inbound: mpsc::Sender<Inbound>,
 ) {
     let mut client = Client::new(address);
-    while let Some((frame, or_back)) = frames.recv().await {
-        let Some(body) = seal.close(&frame) else { continue };
-        match client.post("/v1/relay", body, TIMEOUT).await {
-            Ok(status) if status.is_success() => {
-                debug!(peer = to, what = ?frame.what, remote = %frame.flow.remote, "passed on");
-                continue;
+    let mut reached = true;
+    while let Some(Letter { frame, written_at, or_back }) = letters.recv().await {
+        let delivered = match written_at.elapsed() {
+            waited if waited > STALE => Err(Undelivered::Late),
+            _ => deliver_one(&mut client, &seal, &frame).await,
+        };
+        if reached != delivered.is_ok() {
+            reached = delivered.is_ok();
+            match &delivered {
+                Ok(()) => info!(peer = to, "what is for a peer reaches it again"),
+                Err(why) => warn!(peer = to, %why, "what is for a peer does not reach it"),
             }
-            Ok(status) => warn!(peer = to, %status, "a peer does not take what is for it"),
-            Err(error) => warn!(peer = to, %error, "a peer cannot be reached"),
         }
         let Frame { flow, bytes, .. } = frame;
-        if or_back && inbound.send(Inbound::Undelivered { flow, bytes }).await.is_err() {
+        let Err(why) = delivered else { continue };
+        let gone = matches!(why, Undelivered::Client(ClientError::Connect(_)));
+        if or_back && inbound.send(Inbound::Undelivered { flow, bytes, gone }).await.is_err() {
             return;
         }
     }
+}
+
+/// Why a frame did not get to its peer.
+#[derive(Debug, thiserror::Error)]
+enum Undelivered {
+    #[error("it waited too long")]
+    Late,
+    #[error("it cannot be sealed")]
+    Unsealed,
+    #[error("answer {0}")]
+    Refused(StatusCode),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+async fn deliver_one(client: &mut Client, seal: &Seal, frame: &Frame) -> Result<(), Undelivered> {
+    let body = seal.close(frame).ok_or(Undelivered::Unsealed)?;
+    let status = client.post("/v1/relay", body, TIMEOUT).await?;
+    if status.is_success() { Ok(()) } else { Err(Undelivered::Refused(status)) }
 }
 
 #[cfg(test)]

@@ -149,8 +149,8 @@ impl Signalling {
                         self.switchboard.handle_bytes(Instant::now(), flow, &bytes);
                     }
                     Some(Inbound::Frame(frame)) => self.handle_frame(frame),
-                    Some(Inbound::Undelivered { flow, bytes }) => {
-                        self.switchboard.handle_undelivered(Instant::now(), flow, &bytes);
+                    Some(Inbound::Undelivered { flow, bytes, gone }) => {
+                        self.switchboard.handle_undelivered(Instant::now(), flow, &bytes, gone);
                     }
                     Some(Inbound::Dialled { target, result }) => {
                         for dial in self.dialler.handle_dialled(&target, &result) {
@@ -217,7 +217,7 @@ impl Signalling {
                 Output::Transmit { flow, bytes } => self.transmit(flow, bytes),
                 Output::PassOn { slot, flow, bytes, owner } => {
                     if !self.relay.send(slot, What::Message, flow, bytes.clone(), owner) && owner {
-                        self.switchboard.handle_undelivered(Instant::now(), flow, &bytes);
+                        self.switchboard.handle_undelivered(Instant::now(), flow, &bytes, false);
                     }
                 }
                 Output::Listen(listen) => self.sockets.listen(listen),

@@ -35,8 +35,9 @@ pub(crate) enum Inbound {
     Closed { flow: Flow },
     /// From another node of the pool.
     Frame(Frame),
-    /// A message that was passed on to its owner, who could not be reached.
-    Undelivered { flow: Flow, bytes: Bytes },
+    /// A message that was passed on to its owner and did not get there; `gone` when that node does
+    /// not run.
+    Undelivered { flow: Flow, bytes: Bytes, gone: bool },
     /// What became of a flow that we wanted.
     Dialled { target: Target, result: Result<Flow, DialFailure> },
 }
@@ -75,7 +76,7 @@ impl SipSockets {
         gate: Gate,
         inbound: mpsc::Sender<Inbound>,
     ) -> io::Result<Self> {
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(Connections::new());
         let (listening, _) = watch::channel(true);
         let udp = match ports.udp {
             Some(port) => {

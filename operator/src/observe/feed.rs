@@ -13,6 +13,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::health::{Health, Watch};
@@ -22,6 +23,8 @@ use crate::client::Target;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// … this. kube's own back-off begins afresh with each attempt, and so never grows while a list fails.
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// A failure after so long without one is a first one.
+const FORGOTTEN: Duration = Duration::from_secs(120);
 
 /// Where the operator works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +151,7 @@ where
     tokio::spawn(async move {
         let mut events = pin!(watch::watcher(api, config).modify(trim));
         let mut retry_after = FIRST_RETRY;
+        let mut failed_at: Option<Instant> = None;
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
@@ -162,7 +166,6 @@ where
                     writer.apply_watcher_event(&event);
                     match &event {
                         Event::InitDone => {
-                            retry_after = FIRST_RETRY;
                             state.set_listed();
                             info!(
                                 resource = state.target.resource,
@@ -192,7 +195,11 @@ where
                         "watch failed; it is tried again"
                     );
                     state.failed(why);
+                    if failed_at.is_some_and(|at| at.elapsed() > FORGOTTEN) {
+                        retry_after = FIRST_RETRY;
+                    }
                     tokio::time::sleep(retry_after).await;
+                    failed_at = Some(Instant::now());
                     retry_after = LAST_RETRY.min(2 * retry_after);
                 }
             }

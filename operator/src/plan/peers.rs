@@ -13,23 +13,21 @@ struct Peer {
     slot: u16,
     /// Of its admin API.
     address: SocketAddr,
-    /// It takes no new calls.
+    /// It takes no new calls, or none yet.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     draining: bool,
 }
 
-/// The value of [`crate::names::PEERS`], the same for each pod; `None` for one that is alone.
+/// The value of [`crate::names::PEERS`], the same for each pod; `None` before one has an address.
 pub(super) fn peers<'a>(pods: impl Iterator<Item = &'a Seen<'a>>) -> Option<String> {
     let mut peers: Vec<_> = pods
         .filter(|it| !it.finished())
         .filter_map(|it| {
             let address = admin_address(it.pod)?;
-            Some(Peer { slot: it.slot?, address, draining: it.leaving() })
+            Some(Peer { slot: it.slot?, address, draining: it.leaving() || !it.ready() })
         })
         .collect();
-    if peers.len() < 2 {
-        return None;
-    }
     peers.sort_unstable_by_key(|it| it.slot);
-    Some(serde_json::to_string(&peers).expect("numbers and texts are always JSON"))
+    (!peers.is_empty())
+        .then(|| serde_json::to_string(&peers).expect("numbers and texts are always JSON"))
 }

@@ -96,7 +96,8 @@ impl<'a> Fleet<'a> {
             }
         }
         let rest = || self.pods.iter().filter(|it| it.ours && !gone.contains(it.name));
-        let peers = peers(rest());
+        // Those that are deleted too: they still end their calls.
+        let peers = peers(self.pods.iter().filter(|it| it.ours));
         for pod in rest().filter(|it| !it.terminating() && !it.finished()) {
             self.tell(pod, peers.as_deref(), &mut changes);
             if pod.place == Place::Lost && pod.drain().is_none() {
@@ -351,6 +352,7 @@ impl<'a> Fleet<'a> {
     fn create(&self, missing: usize, outcome: &mut Outcome) {
         let Some(config_hash) = self.config_hash.filter(|_| !self.held) else { return };
         let mut slots = FreeSlots::new(&self.make.spec.exposure.media, self.pods);
+        let peers = peers(self.pods.iter().filter(|it| it.ours));
         for _ in 0..missing {
             let Some(place) = slots.next() else {
                 let leaving = self.pods.iter().filter(|it| it.leaving()).count();
@@ -367,7 +369,9 @@ impl<'a> Fleet<'a> {
                 ));
                 return;
             };
-            let pod = objects::pod(&self.make, &place, &self.wish, self.revision, config_hash);
+            let mut pod = objects::pod(&self.make, &place, &self.wish, self.revision, config_hash);
+            let annotations = pod.metadata.annotations.get_or_insert_default();
+            annotations.extend(peers.iter().map(|it| (names::PEERS.to_owned(), it.clone())));
             let name = names::pod(self.make.pool, place.slot);
             let (first, last) = place.ports;
             let note = format!("created with media ports {first}-{last}");

@@ -32,17 +32,41 @@ impl Switchboard {
         self.take(now, flow, message);
     }
 
-    /// A message of ours to pass on whose owner is gone: what it answers, we answer.
-    pub fn handle_undelivered(&mut self, now: Instant, flow: Flow, bytes: &Bytes) {
-        self.take(now, flow, Message::parse(bytes));
+    /// A message that did not get to its owner. With `gone` that node does not run, and its calls
+    /// neither: we say so in its stead. Else the call may well be up, and nothing must end it.
+    pub fn handle_undelivered(&mut self, now: Instant, flow: Flow, bytes: &Bytes, gone: bool) {
+        let message = Message::parse(bytes);
+        match message {
+            Ok(Message::Request(request)) if !gone => self.put_off(now, flow, request),
+            message => self.take(now, flow, message),
+        }
+    }
+
+    /// Asks for patience (RFC 3261 §21.5.1): a 481 would end the dialog.
+    fn put_off(&mut self, now: Instant, flow: Flow, request: Request) {
+        if request.method != Method::Ack && self.is_known(&flow) {
+            self.transactions.put_off(flow, request);
+            self.drain_transactions(now);
+        }
     }
 
     /// Gives a message to the peer that it is for; `false` when it is for us.
-    pub(super) fn pass_on(&mut self, flow: &Flow, message: &Message, bytes: &Bytes) -> bool {
+    pub(super) fn pass_on(
+        &mut self,
+        now: Instant,
+        flow: &Flow,
+        message: &Message,
+        bytes: &Bytes,
+    ) -> bool {
         let known = |request: &Request| self.transactions.knows(*flow, request);
         let destination = self.peers.destination(flow, message, self.is_draining(), known);
         match destination {
             Destination::Here => return false,
+            Destination::Unknown => {
+                if let Message::Request(request) = message {
+                    self.put_off(now, *flow, request.clone());
+                }
+            }
             Destination::Owner(slot) => self.out.push_back(Output::PassOn {
                 slot,
                 flow: *flow,

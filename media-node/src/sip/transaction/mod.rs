@@ -198,6 +198,14 @@ impl Transactions {
         self.take_message(now, flow, message, false);
     }
 
+    /// Answers a request that we cannot handle now, and keeps nothing of it: whoever sent it is to
+    /// try again soon.
+    pub fn put_off(&mut self, flow: Flow, mut request: Request) {
+        if let Ok(reply) = route::stamp(&mut request.headers, flow) {
+            self.answer(reply, &request, StatusCode::SERVER_INTERNAL_ERROR, None);
+        }
+    }
+
     /// Sends the answer that a message too broken for a transaction still allows.
     pub fn handle_malformed(&mut self, flow: Flow, malformed: Malformed) {
         if let Some(mut reply) = malformed.reply
@@ -522,7 +530,7 @@ impl Transactions {
     fn answer(&mut self, flow: Flow, request: &Request, status: StatusCode, reason: Option<&str>) {
         let mut response = Response::to_request(request, status, reason);
         response.headers.add_to_tag(&self.stateless_tag(request));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::SERVER_INTERNAL_ERROR].contains(&status) {
             let value = Bytes::from_static(RETRY_AFTER_SECS.as_bytes());
             response.headers.push(HeaderName::RetryAfter, value);
         }

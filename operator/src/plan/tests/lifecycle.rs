@@ -406,8 +406,14 @@ fn an_operator_that_starts_in_mid_rollout_goes_on() {
 fn pods_are_told_of_each_other_and_of_who_drains() {
     let mut sim = Sim::with_pool(1);
     sim.settle();
-    assert_eq!(sim.annotation("default-0", names::PEERS), None, "it is alone");
+    let alone = r#"[{"slot":0,"address":"10.0.0.5:18080"}]"#;
+    assert_eq!(sim.annotation("default-0", names::PEERS), Some(alone));
     sim.scale(2);
+    let made = sim.pass().pools["default"].pods.iter().find_map(|it| match &it.change {
+        PodChange::Create(pod) => pod.metadata.annotations.clone(),
+        _ => None,
+    });
+    assert_eq!(made.unwrap()[names::PEERS], alone, "it knows of the others before it runs");
     sim.settle();
     let peers = |sim: &Sim| {
         let texts = ["default-0", "default-1"].map(|it| sim.annotation(it, names::PEERS).unwrap());
