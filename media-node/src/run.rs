@@ -29,7 +29,7 @@ use crate::config::{self, Config, Manifests, PodInfo, TlsIdentity, Trunk};
 use crate::io::clock::OsRandom;
 use crate::io::dial::Dialler;
 use crate::io::journal::Journal;
-use crate::io::relay::{self, Relay, Seal};
+use crate::io::relay::{self, Relay};
 use crate::io::shard::Shards;
 use crate::io::signalling::{Control, Signalling};
 use crate::io::sip::{Ports, SipSockets};
@@ -117,14 +117,13 @@ async fn serve(node: Node) -> anyhow::Result<()> {
     let shards = Shards::start(options.shards.unwrap_or(cores)).context("media threads")?;
     let mut random = OsRandom::new();
     let mut pool_key = vec![0; 32];
-    match &config.admin_token {
-        // Every pod of the pool has the token, so every pod can check every nonce.
-        Some(token) => pool_key = token.expose().to_vec(),
+    match &config.pool_key {
+        // Every pod of the pool has the key, so every pod can check every nonce.
+        Some(key) => pool_key = key.expose().to_vec(),
         None => random.fill(&mut pool_key),
     }
     let peers = Peers::new(slot, &pod_info.now.peers);
-    let seal = Arc::new(Seal::new(&pool_key));
-    let relay = Relay::new(slot, seal.clone(), &peers, to_signalling.clone());
+    let relay = Relay::new(configs_seen.clone(), &peers, to_signalling.clone());
     let switchboard = Switchboard::new(Setup {
         config: config.clone(),
         advertised: advertised.clone(),
@@ -148,7 +147,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
     metrics.config_loaded(config.rejected.len());
     let (reachability, reachability_seen) = watch::channel(Reachability::default());
     let (advertised_changes, advertised_seen) = watch::channel(advertised.clone());
-    let tokens = configs_seen.clone();
+    let (tokens, keys) = (configs_seen.clone(), configs_seen.clone());
     let revision = pod_info.now.revision.clone();
     let state = AdminState {
         calls: calls.clone(),
@@ -160,7 +159,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
         }),
         token: Arc::new(move || tokens.borrow().admin_token.clone()),
         commands: admin_commands,
-        relay: Arc::new(move |sealed| relay::receive(&seal, &to_signalling, sealed)),
+        relay: Arc::new(move |sealed| relay::receive(&keys.borrow(), slot, &to_signalling, sealed)),
     };
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();
     let admin = tokio::spawn(http::serve(listener, admin::router(state), async {

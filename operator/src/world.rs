@@ -51,7 +51,9 @@ pub struct World {
     /// When we last wrote the status of an object.
     pub status_written: BTreeMap<StatusKey, Timestamp>,
     /// Drawn at random for this world; becomes the admin token of a pool that has none.
-    pub fresh_token: Token,
+    pub fresh_token: RandomText,
+    /// The same for the key that its pods share.
+    pub fresh_key: RandomText,
 }
 
 /// What the operator was told at its start.
@@ -84,13 +86,13 @@ impl Default for Settings {
     }
 }
 
-/// A bearer token: at least 32 characters of a URL-safe alphabet.
+/// 256 random bits in a URL-safe alphabet.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(pub Zeroizing<String>);
+pub struct RandomText(pub Zeroizing<String>);
 
-impl fmt::Debug for Token {
+impl fmt::Debug for RandomText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
+        f.write_str("RandomText(…)")
     }
 }
 

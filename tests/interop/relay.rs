@@ -57,6 +57,7 @@ impl Pool {
                 let list = rendered(ports, url);
                 fs::write(manifests.join("manifests.json.gz"), list).expect("as above");
                 fs::write(manifests.join("token"), "t".repeat(32)).expect("as above");
+                fs::write(manifests.join("key"), "k".repeat(32)).expect("as above");
                 fs::write(pod_info.join("annotations"), "").expect("as above");
                 let (slot_argument, pod_info) = (slot.to_string(), pod_info.to_str());
                 let pod_info = pod_info.expect("a path of UTF-8");
@@ -67,16 +68,19 @@ impl Pool {
         let mut pool = Self { directory, nodes, ports: ports.into() };
         for slot in [0, 1] {
             pool.annotate(slot, &[false, false], "");
-            let node = &mut pool.nodes[slot].process;
-            node.wait_for_line("the nodes know of each other", SOON, |line| {
-                line.contains("the other nodes of the pool changed").then_some(())
-            });
+            pool.wait_until_told(slot);
         }
         pool
     }
 
-    /// What the operator writes on the pod of a slot.
-    fn annotate(&self, slot: usize, draining: &[bool; 2], more: &str) {
+    fn wait_until_told(&mut self, slot: usize) {
+        self.nodes[slot].process.wait_for_line("the node is told of others", SOON, |line| {
+            line.contains("the other nodes of the pool changed").then_some(())
+        });
+    }
+
+    /// What the operator writes on the pod of a slot: of as many nodes as `draining` is long.
+    fn annotate(&self, slot: usize, draining: &[bool], more: &str) {
         let peers: Vec<_> = self
             .nodes
             .iter()
@@ -284,6 +288,43 @@ fn what_the_owner_has_to_say_takes_the_way_that_the_carrier_took_last() {
             assert!(more.is_none(), "the answer ended it: {more:?}");
         }
     }
+}
+
+#[test]
+fn a_bye_takes_the_way_before_when_the_node_that_had_the_last_one_is_gone() {
+    let echo_directory = run_directory("interop", "relay-fall-back-agent");
+    let echo = EchoAgent::start("agent", &echo_directory);
+    let mut pool = Pool::apart("relay-fall-back", &echo.url("echo"));
+    let mut first = pool.tcp(0);
+    let dialog = first.call("relay-fall-back");
+    let mut second = pool.tcp(1);
+    second.send(&dialog.within("ACK", 1, "z9hG4bKack"));
+    second.send(&reinvite(&dialog, "z9hG4bKre"));
+    assert_eq!(second.answer("INVITE").status(), Some(200));
+    second.send(&dialog.within("ACK", 2, "z9hG4bKack2"));
+    // The ACK has come to its owner when what was sent after it is answered.
+    second.send(&dialog.within("OPTIONS", 3, "z9hG4bKoptions"));
+    assert_eq!(second.answer("OPTIONS").status(), Some(200));
+
+    drop(pool.nodes.remove(1));
+    // Its agent hangs up.
+    drop(echo);
+    let bye = first.receive();
+    assert_eq!(bye.method(), "BYE", "{bye:?}");
+}
+
+#[test]
+fn a_node_that_is_told_of_no_others_answers_by_the_one_that_writes_to_it() {
+    let echo_directory = run_directory("interop", "relay-untold-agent");
+    let echo = EchoAgent::start("agent", &echo_directory);
+    let mut pool = Pool::apart("relay-untold", &echo.url("echo"));
+    let dialog = pool.tcp(0).call("relay-untold");
+    pool.annotate(0, &[false], "");
+    pool.wait_until_told(0);
+    let mut second = pool.tcp(1);
+    second.send(&dialog.within("ACK", 1, "z9hG4bKack"));
+    second.send(&dialog.within("BYE", 2, "z9hG4bKbye"));
+    assert_eq!(second.answer("BYE").status(), Some(200));
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub enum Output {
         bytes: Bytes,
         /// The peer is the only one who can answer it.
         owner: bool,
+        /// It came from an address that no trunk names.
+        stranger: bool,
     },
     /// Take new SIP connections, or leave them to the peer that shares our address.
     Listen(bool),

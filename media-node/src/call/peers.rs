@@ -11,6 +11,8 @@
 //!
 //! A message is passed on once: who gets it from a peer keeps it.
 
+use std::net::SocketAddr;
+
 use crate::config::pod_info::Peer;
 use crate::sip::{Flow, Message, Method, Request, Transport, owner};
 
@@ -40,6 +42,26 @@ impl Peers {
         let own = all.iter().find(|it| Some(it.slot) == slot).cloned();
         let others = all.iter().filter(|it| Some(it.slot) != slot && slot.is_some());
         Self { slot, own, others: others.cloned().collect() }
+    }
+
+    pub fn slot(&self) -> Option<u16> {
+        self.slot
+    }
+
+    /// Of our own admin API, where we were told.
+    pub fn own_address(&self) -> Option<SocketAddr> {
+        self.own.as_ref().map(|it| it.address)
+    }
+
+    /// A peer wrote to us from `address`: a pod that ends is told of no others any more, and yet they
+    /// pass on what is for its calls. `false` when we knew.
+    pub fn learn(&mut self, slot: u16, address: SocketAddr) -> bool {
+        if Some(slot) == self.slot || self.others.iter().any(|it| it.slot == slot) {
+            return false;
+        }
+        // Nothing says that it takes new calls.
+        self.others.push(Peer { slot, address, draining: true });
+        true
     }
 
     pub fn others(&self) -> &[Peer] {
@@ -164,6 +186,15 @@ mod tests {
             assert_eq!(to(method, "", Transport::Udp, false), Destination::Here, "{method}");
             assert_eq!(to(method, "", Transport::Tcp, true), Destination::Here, "{method}");
         }
+    }
+
+    #[test]
+    fn a_peer_that_writes_is_known_from_then_on() {
+        let address = "10.0.0.9:8080".parse().expect("an address");
+        let mut peers = peers();
+        assert!(!peers.learn(1, address) && !peers.learn(4, address));
+        assert!(peers.learn(9, address) && !peers.learn(9, address));
+        assert_eq!(peers.others().last(), Some(&peer(9, "10.0.0.9:8080", true)));
     }
 
     #[test]

@@ -94,6 +94,8 @@ pub(super) struct Session {
     pub(super) report: Report,
     config: Arc<Config>,
     flow: Flow,
+    /// The newest that we hold ourselves: it is left when the peer that holds the other is not.
+    own_flow: Option<Flow>,
     dialog: Dialog,
     /// The INVITE as it came: headers for the agent's variables, and what responses are made from.
     request: Request,
@@ -169,6 +171,7 @@ impl Session {
             report: Report::default(),
             config: beginning.config,
             flow,
+            own_flow: Some(flow).filter(|flow| flow.holder.is_none()),
             dialog,
             state: State::Ringing,
             reinvite_ack: None,
@@ -274,7 +277,7 @@ impl Session {
             return;
         }
         if matches!(self.state, State::Answered { cseq: seq, .. } if seq == cseq.seq) {
-            self.flow = flow;
+            self.heard_on(flow);
             self.state = State::Up;
             self.command(cx, Command::Established);
             self.report_phase(cx, Phase::Established);
@@ -292,8 +295,7 @@ impl Session {
         if let Err(out_of_order) = self.dialog.check_cseq(request) {
             return self.respond(cx, id, request, out_of_order.status(), None);
         }
-        // The peer's newest connection is the one that still works.
-        self.flow = flow;
+        self.heard_on(flow);
         match &request.method {
             Method::Bye => {
                 self.respond(cx, id, request, StatusCode::OK, None);
@@ -308,6 +310,14 @@ impl Session {
             _ => {
                 self.respond(cx, id, request, StatusCode::METHOD_NOT_ALLOWED, None);
             }
+        }
+    }
+
+    /// The carrier's newest connection is the one that still works.
+    fn heard_on(&mut self, flow: Flow) {
+        self.flow = flow;
+        if flow.holder.is_none() {
+            self.own_flow = Some(flow);
         }
     }
 
@@ -526,7 +536,11 @@ impl Session {
         let mut bye = self.dialog.request(Method::Bye);
         let reason = format!("Q.850;cause={};text=\"{}\"", cause.q850(), quotable(&cause.text()));
         bye.headers.push(HeaderName::Reason, reason);
-        cx.transactions.send_request(cx.now, self.flow, bye, &self.sent_by);
+        let id = cx.transactions.send_request(cx.now, self.flow, bye, &self.sent_by);
+        let same = |own: &Flow| *own != self.flow && own.transport == self.flow.transport;
+        if let Some(own) = self.own_flow.filter(same) {
+            cx.transactions.or_by(id, own);
+        }
     }
 
     /// Media has reported: nothing of this call is left but its record.

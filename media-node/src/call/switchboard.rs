@@ -120,7 +120,6 @@ impl Switchboard {
         let mut random = setup.random;
         let mut salt = vec![0; 32];
         random.fill(&mut salt);
-        let realm = "trunkline";
         let config = Arc::clone(&setup.config);
         let mut switchboard = Self {
             masking: Masking::new(setup.config.pool.records.numbers, salt),
@@ -142,7 +141,7 @@ impl Switchboard {
             ports: PortPool::new(setup.rtp_ports.0..=setup.rtp_ports.1),
             strangers: Strangers::default(),
             probes: Probes::default(),
-            authenticator: Authenticator::new(realm, &setup.pool_key, NONCE_VALIDITY),
+            authenticator: authenticator(&setup.pool_key),
             random,
             playout_budget: Arc::new(PlayoutBudget::new(PLAYOUT_BUDGET_LEN_BYTES)),
             epoch: setup.epoch,
@@ -215,6 +214,11 @@ impl Switchboard {
             |agent| config.agents.contains_key(agent),
         );
         self.masking.set_policy(config.pool.records.numbers);
+        if config.pool_key != self.config.pool_key
+            && let Some(key) = &config.pool_key
+        {
+            self.authenticator = authenticator(key.expose());
+        }
         self.config = Arc::clone(&config);
         self.with_probes(now, |probes, cx| probes.handle_config(cx, &config));
         self.drain_transactions(now);
@@ -297,6 +301,11 @@ impl Switchboard {
     /// No call is left, not even one that is ending.
     pub fn is_idle(&self) -> bool {
         self.sessions.is_empty()
+    }
+
+    /// No request of ours waits for its final response.
+    pub fn awaits_no_answer(&self) -> bool {
+        !self.transactions.awaits_answers()
     }
 
     pub fn load(&self) -> Load {
@@ -472,4 +481,8 @@ impl Switchboard {
         let session = self.sessions.get(self.ids.get(id)?)?;
         Some(session.view(&self.masking, self.epoch))
     }
+}
+
+fn authenticator(pool_key: &[u8]) -> Authenticator {
+    Authenticator::new("trunkline", pool_key, NONCE_VALIDITY)
 }

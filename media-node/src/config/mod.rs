@@ -59,6 +59,8 @@ pub struct Config {
     pub agents: BTreeMap<String, Arc<Agent>>,
     /// Bearer token of the admin API, from the rendered Secret; `None` when run by hand.
     pub admin_token: Option<Secret>,
+    /// What the nodes of a pool trust each other by, from the same place. It is never sent.
+    pub pool_key: Option<Secret>,
     /// Objects, or parts of them, that are not obeyed, and why.
     pub rejected: Vec<Rejected>,
     /// Fields of a document of a newer schema, and objects of kinds that are not ours.

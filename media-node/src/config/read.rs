@@ -14,6 +14,8 @@ pub const RENDERED: &str = "manifests.json.gz";
 pub const SCHEMA: &str = "schema";
 /// The bearer token of the admin API.
 pub const TOKEN: &str = "token";
+/// The secret that the nodes of a pool share.
+pub const KEY: &str = "key";
 
 /// More files than this are a mistake (someone pointed at `/`).
 pub const MAX_FILES: usize = 4096;
@@ -72,7 +74,8 @@ impl std::fmt::Debug for Files {
 /// Which files of a directory count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// `*.yaml`, `*.yml`, `*.json`, and the operator's `manifests.json.gz`, `schema` and `token`.
+    /// `*.yaml`, `*.yml`, `*.json`, and the operator's `manifests.json.gz`, `schema`, `token` and
+    /// `key`.
     Manifests,
     /// The downward API's `annotations` and `labels`.
     PodInfo,
@@ -86,7 +89,7 @@ impl What {
             Self::Manifests => {
                 let extension = Path::new(name).extension().and_then(|it| it.to_str());
                 !name.starts_with('.')
-                    && (matches!(name, RENDERED | SCHEMA | TOKEN)
+                    && (matches!(name, RENDERED | SCHEMA | TOKEN | KEY)
                         || matches!(extension, Some("yaml" | "yml" | "json")))
             }
         }

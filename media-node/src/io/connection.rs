@@ -1,17 +1,18 @@
 //! One SIP connection from its first byte to its last, whoever opened it, and the table of all.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::clock::OsRandom;
+use super::queue;
 use super::sip::Inbound;
 use crate::call::Target;
 use crate::random::Random;
@@ -24,8 +25,9 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages for one connection are written together up to this size: one TLS record.
 const MAX_WRITE_BYTES: usize = 16 << 10;
-/// Messages waiting to be written to one connection before it counts as dead.
-const WRITE_QUEUE: usize = 256;
+/// What waits to be written to one connection before it counts as dead: all calls of a pod may have a
+/// BYE to say at once.
+const WRITE_QUEUE_BYTES: usize = 2 << 20;
 /// Connections held at once, those that we opened included.
 pub(super) const MAX_CONNECTIONS: usize = 4096;
 
@@ -36,8 +38,8 @@ pub(super) struct Connections {
     /// Begins anywhere: a peer that remembers a connection of the process before us must not find one
     /// of ours by its number.
     next_id: AtomicU64,
-    count: AtomicUsize,
-    writers: Mutex<HashMap<u64, mpsc::Sender<Bytes>>>,
+    count: watch::Sender<usize>,
+    writers: Mutex<HashMap<u64, queue::Sender<Bytes>>>,
 }
 
 /// A connection of ours to be: it counts from now on, until this is dropped.
@@ -59,7 +61,7 @@ impl Opening {
 
     /// Connections there are now.
     pub(super) fn open_now(&self) -> usize {
-        self.connections.count.load(Ordering::Relaxed)
+        *self.connections.count.borrow()
     }
 
     /// Says that the flow is there and reads and writes it to its end, which comes at the latest
@@ -96,28 +98,35 @@ impl Connections {
         Self {
             ourselves_until: Mutex::default(),
             next_id: AtomicU64::new(random.u64() >> 1),
-            count: AtomicUsize::default(),
+            count: watch::Sender::new(0),
             writers: Mutex::default(),
         }
     }
 
     /// The id of one more connection; `None` when there are too many.
     pub(super) fn open_one(&self) -> Option<u64> {
-        if self.count.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(self.next_id.fetch_add(1, Ordering::Relaxed) + 1)
+        let fits = self.count.send_if_modified(|count| {
+            let fits = *count < MAX_CONNECTIONS;
+            *count += usize::from(fits);
+            fits
+        });
+        fits.then(|| self.next_id.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     pub(super) fn close_one(&self, id: u64) {
         self.lock().remove(&id);
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.count.send_modify(|count| *count -= 1);
+    }
+
+    /// Closes them all, each when it has written what waits.
+    pub(super) async fn finish(&self) {
+        self.lock().clear();
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// What is to be written to a connection.
-    pub(super) fn register(&self, id: u64) -> mpsc::Receiver<Bytes> {
-        let (writer, outbound) = mpsc::channel(WRITE_QUEUE);
+    pub(super) fn register(&self, id: u64) -> queue::Receiver<Bytes> {
+        let (writer, outbound) = queue::bounded(WRITE_QUEUE_BYTES);
         self.lock().insert(id, writer);
         outbound
     }
@@ -135,7 +144,7 @@ impl Connections {
         self.ourselves_until().is_some_and(|until| Instant::now() < until)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Bytes>>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u64, queue::Sender<Bytes>>> {
         // A map of senders is valid after any panic.
         self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,7 +155,7 @@ impl Connections {
 pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     flow: Flow,
-    mut outbound: mpsc::Receiver<Bytes>,
+    mut outbound: queue::Receiver<Bytes>,
     mut idle: Option<Duration>,
     inbound: &mpsc::Sender<Inbound>,
 ) -> &'static str {
@@ -201,7 +210,7 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
             bytes = outbound.recv() => {
                 let Some(mut bytes) = bytes else { return "closed, or its write queue overflowed" };
                 // What was queued meanwhile goes along: a 100 and the 180 behind it are one write.
-                while bytes.len() < MAX_WRITE_BYTES && let Ok(more) = outbound.try_recv() {
+                while bytes.len() < MAX_WRITE_BYTES && let Some(more) = outbound.try_recv() {
                     bytes = [bytes, more].concat().into();
                 }
                 if !write(&mut stream, &bytes).await {

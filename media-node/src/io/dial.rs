@@ -103,7 +103,7 @@ impl Dialler {
     }
 
     pub(crate) fn handle_closed(&mut self, flow: &Flow) {
-        self.open.retain(|_, open| open.id != flow.id);
+        self.open.retain(|_, open| open != flow);
     }
 
     fn start(

@@ -7,6 +7,7 @@ pub(crate) mod clock;
 mod connection;
 pub(crate) mod dial;
 pub(crate) mod journal;
+mod queue;
 pub(crate) mod relay;
 pub(crate) mod shard;
 pub(crate) mod signalling;

@@ -7,38 +7,53 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 use trunkline_service::client::{Client, ClientError};
 
+use super::queue;
 use super::sip::Inbound;
 use crate::admin::Relayed;
 use crate::call::Peers;
-use crate::sip::{Flow, Transport};
+use crate::config::{Config, Secret};
+use crate::sip::Flow;
 
 /// A peer answers from memory; the carrier waits meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// What has waited for longer is no news any more: its sender has said it again, or given up.
 const STALE: Duration = Duration::from_secs(4);
-/// Frames that wait for one peer.
-const QUEUE: usize = 1024;
+/// What waits for one peer.
+const QUEUE_BYTES: usize = 2 << 20;
+/// Of it, what nobody but trunks' sources may fill.
+const RESERVED_BYTES: usize = QUEUE_BYTES / 2;
+/// How far the clocks of two nodes may be apart, and for how long somebody who saw a frame pass may
+/// repeat it. SIP itself knows a copy for that long.
+const MAX_AGE: Duration = Duration::from_secs(30);
 
 /// What one node tells another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// The slot of who sends it.
-    pub(crate) from: u16,
+    pub(crate) from: Sender,
     pub(crate) what: What,
     /// As its holder knows it.
     pub(crate) flow: Flow,
     pub(crate) bytes: Bytes,
+}
+
+/// Who wrote a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sender {
+    pub(crate) slot: u16,
+    /// Where it takes frames itself, when it knows that.
+    pub(crate) address: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,84 +69,64 @@ pub(crate) enum What {
 /// One line of JSON before the message itself, which need not be text.
 #[derive(Serialize, Deserialize)]
 struct Head {
-    from: u16,
+    from: Sender,
+    /// The slot of whom it is for: nobody else takes it.
+    to: u16,
+    /// When it was sealed, in milliseconds since 1970.
+    at: u64,
     what: What,
-    flow: u64,
-    transport: WireTransport,
-    local: SocketAddr,
-    remote: SocketAddr,
+    flow: Flow,
 }
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Transport")]
-enum TransportNames {
-    Udp,
-    Tcp,
-    Tls,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireTransport(#[serde(with = "TransportNames")] Transport);
 
 impl Frame {
-    fn write(&self) -> Vec<u8> {
-        let Flow { holder: _, id, transport, local, remote } = self.flow;
-        let (from, what, transport) = (self.from, self.what, WireTransport(transport));
-        let head = Head { from, what, flow: id, transport, local, remote };
-        let mut text = serde_json::to_vec(&head).expect("numbers and names are always JSON");
+    fn seal(&self, key: &Secret, to: u16, now: SystemTime) -> Option<Bytes> {
+        let Self { from, what, flow, ref bytes } = *self;
+        let head = Head { from, to, at: milliseconds(now), what, flow };
+        let mut text = serde_json::to_vec(&head).ok()?;
         text.push(b'\n');
-        text.extend_from_slice(&self.bytes);
-        text
-    }
-
-    fn read(text: &[u8]) -> Option<Self> {
-        let (head, bytes) = text.split_at_checked(memchr::memchr(b'\n', text)?)?;
-        let head: Head = serde_json::from_slice(head).ok()?;
-        Some(Self {
-            from: head.from,
-            what: head.what,
-            flow: Flow {
-                holder: None,
-                id: head.flow,
-                transport: head.transport.0,
-                local: head.local,
-                remote: head.remote,
-            },
-            bytes: Bytes::copy_from_slice(bytes.get(1..)?),
-        })
-    }
-}
-
-/// Seals and opens frames.
-pub(crate) struct Seal(RandomizedNonceKey);
-
-impl Seal {
-    /// All nodes of the pool have `pool_key`, and nobody else.
-    pub(crate) fn new(pool_key: &[u8]) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, pool_key);
-        let key = hmac::sign(&key, b"trunkline relay");
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key.as_ref());
-        Self(key.expect("SHA-256 gives as many bytes as AES-256 wants"))
-    }
-
-    fn close(&self, frame: &Frame) -> Option<Bytes> {
-        let mut text = frame.write();
-        let nonce = self.0.seal_in_place_append_tag(Aad::empty(), &mut text).ok()?;
+        text.extend_from_slice(bytes);
+        let nonce = sealing(key).seal_in_place_append_tag(Aad::empty(), &mut text).ok()?;
         Some([nonce.as_ref().as_slice(), text.as_slice()].concat().into())
     }
 
-    /// `None` for what nobody of the pool has sealed.
-    pub(crate) fn open(&self, sealed: &[u8]) -> Option<Frame> {
+    /// `None` for what no node of the pool has sealed, or not for us, or not now.
+    fn open(sealed: &[u8], key: &Secret, own_slot: u16, now: SystemTime) -> Option<Self> {
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut text = text.to_vec();
-        Frame::read(self.0.open_in_place(nonce, Aad::empty(), &mut text).ok()?)
+        let text = sealing(key).open_in_place(nonce, Aad::empty(), &mut text).ok()?;
+        let (head, bytes) = text.split_at_checked(memchr::memchr(b'\n', text)?)?;
+        let Head { from, to, at, what, flow } = serde_json::from_slice(head).ok()?;
+        let fresh = u128::from(milliseconds(now).abs_diff(at)) <= MAX_AGE.as_millis();
+        let bytes = Bytes::copy_from_slice(bytes.get(1..)?);
+        (to == own_slot && fresh).then_some(Self { from, what, flow, bytes })
     }
 }
 
+/// All nodes of the pool have `pool_key`, and nobody else.
+fn sealing(pool_key: &Secret) -> RandomizedNonceKey {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, pool_key.expose());
+    let key = hmac::sign(&key, b"trunkline relay");
+    let key = RandomizedNonceKey::new(&AES_256_GCM, key.as_ref());
+    key.expect("SHA-256 gives as many bytes as AES-256 wants")
+}
+
+fn milliseconds(at: SystemTime) -> u64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What becomes of a body that came to `POST /v1/relay`.
-pub(crate) fn receive(seal: &Seal, inbound: &mpsc::Sender<Inbound>, sealed: &[u8]) -> Relayed {
-    let Some(frame) = seal.open(sealed) else { return Relayed::Foreign };
+pub(crate) fn receive(
+    config: &Config,
+    own_slot: Option<u16>,
+    inbound: &mpsc::Sender<Inbound>,
+    sealed: &[u8],
+) -> Relayed {
+    let frame = own_slot
+        .zip(config.pool_key.as_ref())
+        .and_then(|(slot, key)| Frame::open(sealed, key, slot, SystemTime::now()));
+    let Some(frame) = frame else { return Relayed::Foreign };
     match inbound.try_send(Inbound::Frame(frame)) {
         Ok(()) => Relayed::Taken,
         Err(_) => Relayed::Busy,
@@ -142,29 +137,40 @@ pub(crate) fn receive(seal: &Seal, inbound: &mpsc::Sender<Inbound>, sealed: &[u8
 struct Letter {
     frame: Frame,
     written_at: Instant,
-    /// It comes back as [`Inbound::Undelivered`] when it cannot be delivered.
-    or_back: bool,
+    on_failure: OnFailure,
+}
+
+/// What is told when a frame cannot be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnFailure {
+    /// The frame was one of many, or no more than news.
+    Nothing,
+    /// [`Inbound::Undelivered`] brings the message back.
+    GiveBack,
+    /// [`Inbound::Closed`]: the peer's flow cannot be used.
+    FlowClosed,
 }
 
 /// The ways to all peers.
 pub(crate) struct Relay {
-    slot: Option<u16>,
-    seal: Arc<Seal>,
+    configs: watch::Receiver<Arc<Config>>,
+    own: Option<Sender>,
     addresses: HashMap<u16, SocketAddr>,
     /// Made when the first frame is for a peer, and dropped with it.
-    links: HashMap<u16, mpsc::Sender<Letter>>,
+    links: HashMap<u16, queue::Sender<Letter>>,
+    carriers: JoinSet<()>,
     inbound: mpsc::Sender<Inbound>,
 }
 
 impl Relay {
     pub(crate) fn new(
-        slot: Option<u16>,
-        seal: Arc<Seal>,
+        configs: watch::Receiver<Arc<Config>>,
         peers: &Peers,
         inbound: mpsc::Sender<Inbound>,
     ) -> Self {
         let (addresses, links) = (HashMap::new(), HashMap::new());
-        let mut relay = Self { slot, seal, addresses, links, inbound };
+        let carriers = JoinSet::new();
+        let mut relay = Self { configs, own: None, addresses, links, carriers, inbound };
         relay.handle_peers(peers);
         relay
     }
@@ -174,45 +180,87 @@ impl Relay {
             peers.others().iter().map(|it| (it.slot, it.address)).collect();
         self.links.retain(|slot, _| addresses.get(slot) == self.addresses.get(slot));
         self.addresses = addresses;
+        self.own = peers.slot().map(|slot| Sender { slot, address: peers.own_address() });
+        while self.carriers.try_join_next().is_some() {}
     }
 
-    /// Gives a frame to a peer; `false` when there is no such peer, or too much waits for it. With
-    /// `or_back` a message that cannot be delivered comes back as [`Inbound::Undelivered`].
-    pub(crate) fn send(
+    /// Gives a message that came on `flow` to a peer; `false` when that cannot be. With `owner` it
+    /// comes back as [`Inbound::Undelivered`] when it turns out later. What a `stranger` sent may
+    /// take half of the room.
+    pub(crate) fn pass_on(
+        &mut self,
+        to: u16,
+        flow: Flow,
+        bytes: Bytes,
+        owner: bool,
+        stranger: bool,
+    ) -> bool {
+        let on_failure = if owner { OnFailure::GiveBack } else { OnFailure::Nothing };
+        let reserve_bytes = if stranger { RESERVED_BYTES } else { 0 };
+        self.send(to, What::Message, flow, bytes, on_failure, reserve_bytes)
+    }
+
+    /// Sends a message on a flow of a peer; [`Inbound::Closed`] tells when it cannot be. `false` when
+    /// that is known now.
+    pub(crate) fn transmit(&mut self, to: u16, flow: Flow, bytes: Bytes) -> bool {
+        self.send(to, What::Transmit, flow, bytes, OnFailure::FlowClosed, 0)
+    }
+
+    /// Tells a peer that a flow of ours is gone.
+    pub(crate) fn closed(&mut self, to: u16, flow: Flow) {
+        self.send(to, What::Closed, flow, Bytes::new(), OnFailure::Nothing, 0);
+    }
+
+    /// `false` when there is no such peer, or too much waits for it.
+    fn send(
         &mut self,
         to: u16,
         what: What,
         flow: Flow,
         bytes: Bytes,
-        or_back: bool,
+        on_failure: OnFailure,
+        reserve_bytes: usize,
     ) -> bool {
-        let (Some(from), Some(address)) = (self.slot, self.addresses.get(&to).copied()) else {
+        let (Some(from), Some(address)) = (self.own, self.addresses.get(&to).copied()) else {
             return false;
         };
-        let (seal, inbound) = (&self.seal, &self.inbound);
         let link = self.links.entry(to).or_insert_with(|| {
-            let (link, letters) = mpsc::channel(QUEUE);
-            tokio::spawn(deliver(to, address, seal.clone(), letters, inbound.clone()));
+            let (link, letters) = queue::bounded(QUEUE_BYTES);
+            let (configs, inbound) = (self.configs.clone(), self.inbound.clone());
+            self.carriers.spawn(deliver(to, address, configs, letters, inbound));
             link
         });
+        let len_bytes = bytes.len();
         let frame = Frame { from, what, flow: Flow { holder: None, ..flow }, bytes };
-        link.try_send(Letter { frame, written_at: Instant::now(), or_back }).is_ok()
+        let letter = Letter { frame, written_at: Instant::now(), on_failure };
+        link.send_leaving(reserve_bytes, letter, len_bytes)
+    }
+
+    /// Delivers what waits, and takes no more.
+    pub(crate) async fn finish(&mut self) {
+        self.links.clear();
+        self.addresses.clear();
+        while self.carriers.join_next().await.is_some() {}
     }
 }
 
 async fn deliver(
     to: u16,
     address: SocketAddr,
-    seal: Arc<Seal>,
-    mut letters: mpsc::Receiver<Letter>,
+    configs: watch::Receiver<Arc<Config>>,
+    mut letters: queue::Receiver<Letter>,
     inbound: mpsc::Sender<Inbound>,
 ) {
     let mut client = Client::new(address);
     let mut reached = true;
-    while let Some(Letter { frame, written_at, or_back }) = letters.recv().await {
+    while let Some(Letter { frame, written_at, on_failure }) = letters.recv().await {
         let delivered = match written_at.elapsed() {
             waited if waited > STALE => Err(Undelivered::Late),
-            _ => deliver_one(&mut client, &seal, &frame).await,
+            _ => {
+                let key = configs.borrow().pool_key.clone();
+                let sealed = key.and_then(|key| frame.seal(&key, to, SystemTime::now()));
+                deliver_one(&mut client, sealed).await
+            }
         };
         if reached != delivered.is_ok() {
             reached = delivered.is_ok();
@@ -223,8 +271,15 @@ async fn deliver(
         }
         let Frame { flow, bytes, .. } = frame;
         let Err(why) = delivered else { continue };
-        let gone = matches!(why, Undelivered::Client(ClientError::Connect(_)));
-        if or_back && inbound.send(Inbound::Undelivered { flow, bytes, gone }).await.is_err() {
+        let news = match on_failure {
+            OnFailure::Nothing => continue,
+            OnFailure::GiveBack => {
+                let gone = matches!(why, Undelivered::Client(ClientError::Connect(_)));
+                Inbound::Undelivered { flow, bytes, gone }
+            }
+            OnFailure::FlowClosed => Inbound::Closed { flow: Flow { holder: Some(to), ..flow } },
+        };
+        if inbound.send(news).await.is_err() {
             return;
         }
     }
@@ -243,8 +298,8 @@ enum Undelivered {
     Client(#[from] ClientError),
 }
 
-async fn deliver_one(client: &mut Client, seal: &Seal, frame: &Frame) -> Result<(), Undelivered> {
-    let body = seal.close(frame).ok_or(Undelivered::Unsealed)?;
+async fn deliver_one(client: &mut Client, sealed: Option<Bytes>) -> Result<(), Undelivered> {
+    let body = sealed.ok_or(Undelivered::Unsealed)?;
     let status = client.post("/v1/relay", body, TIMEOUT).await?;
     if status.is_success() { Ok(()) } else { Err(Undelivered::Refused(status)) }
 }
@@ -252,39 +307,56 @@ async fn deliver_one(client: &mut Client, seal: &Seal, frame: &Frame) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::Transport;
+
+    const NOW: SystemTime = UNIX_EPOCH;
+
+    fn key() -> Secret {
+        "what the pool shares".into()
+    }
 
     fn frame(bytes: &'static [u8]) -> Frame {
-        let (local, remote) = ("[::]:5061".parse(), "203.0.113.1:40001".parse());
-        let (local, remote) = (local.expect("an address"), remote.expect("an address"));
+        let address = |text: &str| text.parse().expect("an address");
+        let (local, remote) = (address("[::]:5061"), address("203.0.113.1:40001"));
         let flow = Flow { holder: None, id: 7, transport: Transport::Tls, local, remote };
-        Frame { from: 3, what: What::Message, flow, bytes: Bytes::from_static(bytes) }
+        let from = Sender { slot: 3, address: Some(address("10.0.0.1:8080")) };
+        Frame { from, what: What::Message, flow, bytes: Bytes::from_static(bytes) }
+    }
+
+    fn sealed(bytes: &'static [u8]) -> Bytes {
+        frame(bytes).seal(&key(), 5, NOW).expect("it fits")
     }
 
     #[test]
     fn a_frame_comes_out_as_it_went_in_whatever_is_in_it() {
-        let seal = Seal::new(b"the pool's token");
         for bytes in [b"BYE sip:x\r\n\r\n\xff\n\0".as_slice(), b""] {
-            let sealed = seal.close(&frame(bytes)).expect("it fits");
-            assert_eq!(seal.open(&sealed), Some(frame(bytes)));
+            assert_eq!(Frame::open(&sealed(bytes), &key(), 5, NOW), Some(frame(bytes)));
         }
     }
 
     #[test]
     fn what_another_pool_sealed_or_somebody_changed_is_nothing() {
-        let seal = Seal::new(b"the pool's token");
-        let sealed = seal.close(&frame(b"BYE")).expect("it fits");
-        assert_eq!(Seal::new(b"another token").open(&sealed), None);
+        let sealed = sealed(b"BYE");
+        assert_eq!(Frame::open(&sealed, &"another key".into(), 5, NOW), None);
         for at in 0..sealed.len() {
             let mut changed = sealed.to_vec();
             changed[at] ^= 1;
-            assert_eq!(seal.open(&changed), None, "byte {at}");
-            assert_eq!(seal.open(&sealed[..at]), None, "{at} bytes");
+            assert_eq!(Frame::open(&changed, &key(), 5, NOW), None, "byte {at}");
+            assert_eq!(Frame::open(&sealed[..at], &key(), 5, NOW), None, "{at} bytes");
         }
     }
 
     #[test]
+    fn a_frame_is_for_one_node_and_for_now() {
+        let sealed = sealed(b"BYE");
+        assert_eq!(Frame::open(&sealed, &key(), 6, NOW), None);
+        assert!(Frame::open(&sealed, &key(), 5, NOW + MAX_AGE).is_some());
+        let late = NOW + MAX_AGE + Duration::from_millis(1);
+        assert_eq!(Frame::open(&sealed, &key(), 5, late), None);
+    }
+
+    #[test]
     fn no_two_seals_of_one_frame_are_alike() {
-        let seal = Seal::new(b"the pool's token");
-        assert_ne!(seal.close(&frame(b"BYE")), seal.close(&frame(b"BYE")));
+        assert_ne!(sealed(b"BYE"), sealed(b"BYE"));
     }
 }

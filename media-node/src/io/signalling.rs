@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 use tracing::{debug, error, warn};
 
 use super::dial::Dialler;
@@ -23,6 +23,10 @@ use crate::call::media::{Command, Event};
 use crate::call::{Advertised, CallKey, Load, Output, Peers, Switchboard};
 use crate::config::{Agent, Config};
 use crate::sip::{Flow, Transport};
+
+/// A node that has no call left waits for so long for what its BYEs are answered, and again for its own
+/// answers to be written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Commands that wait for a call's media; a call that lets so many wait is stuck.
 const COMMANDS: usize = 16;
@@ -91,6 +95,8 @@ impl Signalling {
         let mut media: HashMap<CallKey, MediaHandle> = HashMap::new();
         let mut agent_tls = AgentTls::default();
         let mut exiting = false;
+        // When no call was left any more.
+        let mut idle_since = None;
         loop {
             self.perform(&mut media, &mut agent_tls, &events);
             self.load.send_if_modified(|load| {
@@ -99,10 +105,14 @@ impl Signalling {
                 *load = now;
                 changed
             });
+            let mut deadline = self.switchboard.poll_timeout();
             if exiting && self.switchboard.is_idle() {
-                return;
+                let leave_at = *idle_since.get_or_insert_with(Instant::now) + LAST_WORDS;
+                if self.switchboard.awaits_no_answer() || leave_at <= Instant::now() {
+                    break;
+                }
+                deadline = deadline.min(Some(leave_at)).or(Some(leave_at));
             }
-            let deadline = self.switchboard.poll_timeout();
             tokio::select! {
                 // Endings first: they make room for beginnings.
                 biased;
@@ -123,9 +133,7 @@ impl Signalling {
                         self.switchboard.handle_advertised(Instant::now(), advertised);
                     }
                     Some(Control::Peers(peers)) => {
-                        self.relay.handle_peers(&peers);
-                        self.peers = peers.clone();
-                        self.switchboard.handle_peers(Instant::now(), peers);
+                        self.handle_peers(peers);
                     }
                     Some(Control::Drain { deadline }) => {
                         self.switchboard.drain(Instant::now(), deadline);
@@ -166,11 +174,28 @@ impl Signalling {
                 () = until(deadline) => self.switchboard.handle_timeout(Instant::now()),
             }
         }
+        let written = async {
+            self.relay.finish().await;
+            self.sockets.finish().await;
+        };
+        if timeout(LAST_WORDS, written).await.is_err() {
+            debug!("somebody does not take our last answers");
+        }
+    }
+
+    fn handle_peers(&mut self, peers: Peers) {
+        self.relay.handle_peers(&peers);
+        self.peers = peers.clone();
+        self.switchboard.handle_peers(Instant::now(), peers);
     }
 
     /// What another node of the pool tells.
     fn handle_frame(&mut self, Frame { from, what, flow, bytes }: Frame) {
         let now = Instant::now();
+        let (from, address) = (from.slot, from.address);
+        if address.is_some_and(|address| self.peers.learn(from, address)) {
+            self.handle_peers(self.peers.clone());
+        }
         let theirs = Flow { holder: Some(from), ..flow };
         match what {
             What::Message => {
@@ -185,7 +210,7 @@ impl Signalling {
             What::Transmit => {
                 if let Err(error) = self.sockets.send(&flow, bytes) {
                     debug!(remote = %flow.remote, peer = from, %error, "cannot send for a peer");
-                    self.relay.send(from, What::Closed, flow, Bytes::new(), false);
+                    self.relay.closed(from, flow);
                 }
             }
             What::Closed => self.switchboard.handle_transport_error(now, theirs),
@@ -197,7 +222,7 @@ impl Signalling {
         self.journal.sent(&flow, &bytes);
         let sent = match flow.holder {
             None => self.sockets.send(&flow, bytes).map_err(|error| error.to_string()),
-            Some(peer) if self.relay.send(peer, What::Transmit, flow, bytes, false) => Ok(()),
+            Some(peer) if self.relay.transmit(peer, flow, bytes) => Ok(()),
             Some(peer) => Err(format!("no way to the node of slot {peer}, which has the flow")),
         };
         if let Err(error) = sent {
@@ -215,8 +240,8 @@ impl Signalling {
         while let Some(output) = self.switchboard.poll_output() {
             match output {
                 Output::Transmit { flow, bytes } => self.transmit(flow, bytes),
-                Output::PassOn { slot, flow, bytes, owner } => {
-                    if !self.relay.send(slot, What::Message, flow, bytes.clone(), owner) && owner {
+                Output::PassOn { slot, flow, bytes, owner, stranger } => {
+                    if !self.relay.pass_on(slot, flow, bytes.clone(), owner, stranger) && owner {
                         self.switchboard.handle_undelivered(Instant::now(), flow, &bytes, false);
                     }
                 }

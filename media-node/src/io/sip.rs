@@ -125,11 +125,18 @@ impl SipSockets {
         }
         let mut writers = self.connections.lock();
         let writer = writers.get(&flow.id).ok_or(io::ErrorKind::NotConnected)?;
-        writer.try_send(bytes).map_err(|_| {
-            // Dropping the writer ends the connection's task.
-            writers.remove(&flow.id);
-            io::Error::from(io::ErrorKind::BrokenPipe)
-        })
+        let len_bytes = bytes.len();
+        if writer.send(bytes, len_bytes) {
+            return Ok(());
+        }
+        // Dropping the writer ends the connection's task.
+        writers.remove(&flow.id);
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Closes all connections when what waits to be written has been.
+    pub(crate) async fn finish(&self) {
+        self.connections.finish().await;
     }
 
     /// Closes a connection, whatever still waits to be written.

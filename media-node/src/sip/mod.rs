@@ -11,6 +11,8 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 pub mod await_ack;
 pub mod dialog;
 pub mod digest;
@@ -28,7 +30,8 @@ pub use message::{
 pub use uri::{Host, Scheme, Uri};
 
 /// What carries a message between us and a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Transport {
     Udp,
     Tcp,
@@ -52,9 +55,11 @@ impl Transport {
 }
 
 /// The way a message came, and the way its answer goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Flow {
-    /// The node of our pool that holds the socket and passes messages on; `None` is this one.
+    /// The node of our pool that holds the socket and passes messages on; `None` is this one. Not
+    /// written: it is whoever one hears of the flow from.
+    #[serde(skip)]
     pub holder: Option<u16>,
     /// One per connection; one per listening socket for UDP.
     pub id: u64,

@@ -33,7 +33,9 @@ use crate::lease::Leadership;
 use crate::names;
 use crate::plan::{Rendered, config};
 use crate::wakes::Wakes;
-use crate::world::{Object, ObjectKey, Poll, Probes, Refusal, Settings, StatusKey, Token, World};
+use crate::world::{
+    Object, ObjectKey, Poll, Probes, RandomText, Refusal, Settings, StatusKey, World,
+};
 use feed::{Feed, Kind, News, Scope};
 use health::Health;
 use poll::{Polls, Sight, Subject};
@@ -197,7 +199,8 @@ impl Observer {
             refused: memory.refused.clone(),
             rendered: memory.rendered.clone(),
             status_written: memory.status_written.clone(),
-            fresh_token: fresh_token()?,
+            fresh_token: random_text()?,
+            fresh_key: random_text()?,
         };
         let versions = self
             .secret_versions
@@ -326,12 +329,11 @@ fn by_name<K: Resource>(objects: impl Iterator<Item = Arc<K>>) -> BTreeMap<Strin
     objects.map(|object| (object.name_any(), object)).collect()
 }
 
-/// 256 random bits in a URL-safe alphabet.
-fn fresh_token() -> Result<Token, NotReady> {
+fn random_text() -> Result<RandomText, NotReady> {
     use base64::Engine as _;
     let mut bytes = Zeroizing::new([0u8; 32]);
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.secure_random.fill(bytes.as_mut()).map_err(|_| NotReady::Random)?;
     let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes.as_ref());
-    Ok(Token(Zeroizing::new(text)))
+    Ok(RandomText(Zeroizing::new(text)))
 }

@@ -31,6 +31,8 @@ pub const MANIFESTS: &str = "manifests.json.gz";
 pub const SCHEMA_KEY: &str = "schema";
 /// The bearer token of the pods' admin API.
 pub const TOKEN: &str = "token";
+/// What the pods of a pool trust each other by. It never travels.
+pub const KEY: &str = "key";
 
 /// What a configuration may grow to, gzipped. An object of the API ends at 1 MiB.
 pub const MAX_LEN_BYTES: usize = 900 << 10;
@@ -210,6 +212,7 @@ pub(super) struct Contents<'a, 's> {
     pub(super) agents: BTreeMap<&'a str, &'a Agent>,
     pub(super) secrets: &'s Secrets<'a>,
     pub(super) token: &'s str,
+    pub(super) key: &'s str,
 }
 
 impl Contents<'_, '_> {
@@ -230,6 +233,7 @@ impl Contents<'_, '_> {
             (MANIFESTS.to_owned(), ByteString(packed)),
             (SCHEMA_KEY.to_owned(), file(&SCHEMA.to_string())),
             (TOKEN.to_owned(), file(self.token)),
+            (KEY.to_owned(), file(self.key)),
         ]);
         let (files, too_large) = if len > MAX_LEN_BYTES {
             (in_force.cloned().unwrap_or_default(), Some(len))
@@ -259,6 +263,7 @@ impl Contents<'_, '_> {
             self.secrets.version(name, &mut digest);
         }
         digest.update(self.token.as_bytes());
+        digest.update(self.key.as_bytes());
         digest.finalize().into()
     }
 

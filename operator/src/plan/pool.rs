@@ -19,7 +19,7 @@ use super::pods::{Fleet, Outcome};
 use super::seen::Seen;
 use super::{Figures, PoolPlan, children, placement, references};
 use crate::names;
-use crate::world::{Rejected, World};
+use crate::world::{RandomText, Rejected, World};
 
 /// How every message of a media node begins that names what its release cannot do.
 pub(super) const NOT_SUPPORTED: &str = "not supported yet: ";
@@ -145,13 +145,15 @@ pub(super) fn plan<'a>(
         .filter(|(_, it)| secrets.suffice(&references::of_agent(&it.spec)))
         .map(|(name, it)| (*name, *it))
         .collect();
-    let token = token(world, in_force);
+    let token = random_text(config::TOKEN, in_force, &world.fresh_token);
+    let key = random_text(config::KEY, in_force, &world.fresh_key);
     let contents = Contents {
         pool: (name, object),
         trunks: rendered_trunks,
         agents: rendered_agents,
         secrets: &secrets,
         token: &token,
+        key: &key,
     };
     let rendered = held.is_none().then(|| contents.render(world.rendered.get(name), in_force));
     let config_hash = match &rendered {
@@ -261,13 +263,13 @@ fn agents_of<'a>(
         .collect()
 }
 
-/// The token in force, else the one drawn for this world.
-fn token(world: &World, in_force: Option<&config::Files>) -> String {
+/// What is in force under `name`, else what was drawn for this world.
+fn random_text(name: &str, in_force: Option<&config::Files>, fresh: &RandomText) -> String {
     in_force
-        .and_then(|files| files.get(config::TOKEN))
+        .and_then(|files| files.get(name))
         .and_then(|it| String::from_utf8(it.0.clone()).ok())
         .filter(|it| !it.trim().is_empty())
-        .unwrap_or_else(|| world.fresh_token.0.to_string())
+        .unwrap_or_else(|| fresh.0.to_string())
 }
 
 /// Why the pool cannot be obeyed as it is written. Its pods stay as they are until it can.

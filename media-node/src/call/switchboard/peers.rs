@@ -72,17 +72,20 @@ impl Switchboard {
                 flow: *flow,
                 bytes: bytes.clone(),
                 owner: true,
+                stranger: !self.is_known(flow),
             }),
             // One datagram from a forged address must not become many.
             Destination::Anybody if !flow.transport.is_reliable() && !self.is_known(flow) => {
                 return false;
             }
             Destination::Anybody => {
+                let stranger = !self.is_known(flow);
                 self.out.extend(self.peers.others().iter().map(|peer| Output::PassOn {
                     slot: peer.slot,
                     flow: *flow,
                     bytes: bytes.clone(),
                     owner: false,
+                    stranger,
                 }));
             }
         }

@@ -24,7 +24,7 @@ use trunkline_crds::trunk::TrunkSpec;
 use self::references::References;
 use super::conflicts::Claims;
 use super::documents::{self, Body, DEFAULT_NAMESPACE, Key, Object, Parsed, Source};
-use super::read::{Files, RENDERED, SCHEMA, TOKEN};
+use super::read::{Files, KEY, RENDERED, SCHEMA, TOKEN};
 use super::{
     Agent, Config, Fallback, Ignored, Outcome, Pool, Rejected, Route, Secret, Transport, Trunk,
     Warning, unsupported,
@@ -105,7 +105,8 @@ impl Manifests {
             pool,
             trunks,
             agents,
-            admin_token: files.rendered().then(|| files.get(TOKEN)).flatten().and_then(token),
+            admin_token: line(files, TOKEN),
+            pool_key: line(files, KEY),
             rejected: report.rejected,
             ignored: report.ignored,
             warnings: report.warnings,
@@ -122,8 +123,10 @@ impl Manifests {
 
     fn read_files(&mut self, files: &Files, report: &mut Report) {
         let rendered = files.rendered();
-        let counts =
-            |name: &str| if rendered { name == RENDERED } else { !matches!(name, SCHEMA | TOKEN) };
+        let counts = |name: &str| match rendered {
+            true => name == RENDERED,
+            false => !matches!(name, SCHEMA | TOKEN | KEY),
+        };
         self.files.retain(|name, _| files.get(name).is_some() && counts(name));
         for (name, bytes) in files.iter().filter(|(name, _)| counts(name)) {
             let parsed = if rendered {
@@ -178,9 +181,10 @@ fn newer_schema(files: &Files, report: &mut Report) -> bool {
     }
 }
 
-fn token(bytes: &[u8]) -> Option<Secret> {
-    let trimmed = bytes.trim_ascii_end();
-    (!trimmed.is_empty()).then(|| Secret::new(trimmed.to_vec()))
+/// A secret of one line that an operator rendered beside the manifests.
+fn line(files: &Files, name: &str) -> Option<Secret> {
+    let bytes = files.get(name).filter(|_| files.rendered())?.trim_ascii_end();
+    (!bytes.is_empty()).then(|| Secret::new(bytes.to_vec()))
 }
 
 /// What a load has to say beside its result.

@@ -306,6 +306,7 @@ fn a_rendered_list_loads_and_a_newer_schema_is_forgiven_what_a_person_is_not() {
             (RENDERED.to_owned(), gz(&object(extra))),
             (SCHEMA.to_owned(), schema.as_bytes().to_vec()),
             (TOKEN.to_owned(), b"t0ken\n".to_vec()),
+            (KEY.to_owned(), b"k3y".to_vec()),
         ]
         .into_iter()
         .collect();
@@ -315,6 +316,7 @@ fn a_rendered_list_loads_and_a_newer_schema_is_forgiven_what_a_person_is_not() {
     assert_eq!((names(&config), rejected(&config)), (vec!["a"], vec![]));
     assert_eq!(config.password("u").and_then(Secret::expose_text), Some("pw"));
     assert_eq!(config.admin_token.as_ref().and_then(Secret::expose_text), Some("t0ken"));
+    assert_eq!(config.pool_key.as_ref().and_then(Secret::expose_text), Some("k3y"));
     assert_eq!(config.pool.namespace, "voice");
 
     let newer = load(r#""mood":"calm","#, "2\n");

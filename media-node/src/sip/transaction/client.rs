@@ -94,6 +94,16 @@ impl<K: Kind> Client<K> {
         Step::PassUp
     }
 
+    /// The request, until a final response came.
+    pub(super) fn request(&self) -> Option<Bytes> {
+        match &self.state {
+            State::Trying { request, .. } | State::Proceeding { request, .. } => {
+                Some(request.clone())
+            }
+            State::Completed { .. } | State::Over => None,
+        }
+    }
+
     pub(super) fn handle_transport_error(&mut self) -> Step {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Trying { .. } | State::Proceeding { .. } => {

@@ -145,6 +145,8 @@ pub struct Transactions {
 struct Slot {
     /// Where this side's messages go.
     flow: Flow,
+    /// Where a request of ours goes when that flow breaks.
+    otherwise: Option<Flow>,
     deadline: Option<Instant>,
     machine: Machine,
 }
@@ -221,10 +223,16 @@ impl Transactions {
         let ids: Vec<_> = self.flows.range(all).map(|(_, id)| *id).collect();
         for id in ids {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
-            let step = match &mut slot.machine {
-                Machine::InviteServer(machine, _) => machine.handle_transport_error(),
-                Machine::Server(machine, _) => machine.handle_transport_error(),
-                Machine::Client(machine, _) => machine.handle_transport_error(),
+            let step = match (&mut slot.machine, slot.otherwise.take()) {
+                (Machine::InviteServer(machine, _), _) => machine.handle_transport_error(),
+                (Machine::Server(machine, _), _) => machine.handle_transport_error(),
+                (Machine::Client(machine, _), Some(other)) => {
+                    slot.flow = other;
+                    self.flows.remove(&(flow, id));
+                    self.flows.insert((other, id));
+                    machine.request().map_or(Step::Nothing, Step::Transmit)
+                }
+                (Machine::Client(machine, _), _) => machine.handle_transport_error(),
             };
             self.perform(id, step);
         }
@@ -354,9 +362,25 @@ impl Transactions {
         let bytes = request.write();
         let machine = Client::new(now, flow.transport.is_reliable(), bytes.clone());
         self.clients.insert(key.clone(), id);
-        self.insert(id, Slot { flow, deadline: None, machine: Machine::Client(machine, key) });
+        self.insert(id, Slot::new(flow, Machine::Client(machine, key)));
         self.perform(id, Step::Transmit(bytes));
         id
+    }
+
+    /// When the flow of a request of ours breaks, it goes by `flow` instead, which is of the same
+    /// transport (RFC 3261 §18.1.1).
+    pub fn or_by(&mut self, id: TransactionId, flow: Flow) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            debug_assert_eq!(slot.flow.transport, flow.transport, "its Via names the transport");
+            slot.otherwise = Some(flow);
+        }
+    }
+
+    /// Whether a request of ours has no final response yet.
+    pub fn awaits_answers(&self) -> bool {
+        let mut clients = self.clients.values().filter_map(|id| self.slots.get(id));
+        clients
+            .any(|slot| matches!(&slot.machine, Machine::Client(it, _) if it.request().is_some()))
     }
 
     /// Waits no longer for the answer to a request of ours. One that still comes is nobody's.
@@ -579,7 +603,7 @@ impl Transactions {
             Method::Invite => Machine::InviteServer(InviteServer::new(now, reliable), side),
             _ => Machine::Server(Server::new(now, reliable), side),
         };
-        self.insert(id, Slot { flow: reply, deadline: None, machine });
+        self.insert(id, Slot::new(reply, machine));
         id
     }
 
@@ -646,6 +670,10 @@ impl Transactions {
 }
 
 impl Slot {
+    fn new(flow: Flow, machine: Machine) -> Self {
+        Self { flow, otherwise: None, deadline: None, machine }
+    }
+
     fn server_side(&self) -> Option<&ServerSide> {
         match &self.machine {
             Machine::InviteServer(_, side) | Machine::Server(_, side) => Some(side),

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use serde_json::{Value, json};
 
 use super::sim::{NAMESPACE, Sim};
-use crate::plan::config::{self, MANIFESTS, SCHEMA_KEY, TOKEN};
+use crate::plan::config::{self, KEY, MANIFESTS, SCHEMA_KEY, TOKEN};
 use crate::plan::{Plan, plan};
 use crate::world::Object;
 
@@ -87,7 +87,8 @@ fn holds_what_the_pools_trunks_need_and_nothing_else() {
     let trunk = item(&items, "Trunk", "carrier-a");
     assert!(trunk["metadata"]["creationTimestamp"].is_string(), "it settles conflicts");
     assert_eq!(files[SCHEMA_KEY].0, trunkline_crds::SCHEMA.to_string().into_bytes());
-    assert_eq!(files[TOKEN].0.len(), 43);
+    assert_eq!((files[TOKEN].0.len(), files[KEY].0.len()), (43, 43));
+    assert_ne!(files[TOKEN], files[KEY], "the token is shown to whoever polls; the key to nobody");
 }
 
 #[test]

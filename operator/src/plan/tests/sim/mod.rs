@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::names;
 use crate::plan::{self, Plan, PodChange, Status};
-use crate::world::{Object, OptionsReport, Probes, Rejected, Settings, Token, World};
+use crate::world::{Object, OptionsReport, Probes, RandomText, Rejected, Settings, World};
 
 pub(in crate::plan::tests) const NAMESPACE: &str = "voice";
 
@@ -75,7 +75,8 @@ impl Sim {
                 refused: BTreeMap::new(),
                 rendered: BTreeMap::new(),
                 status_written: BTreeMap::new(),
-                fresh_token: Token(Zeroizing::new("t".repeat(43))),
+                fresh_token: RandomText(Zeroizing::new("t".repeat(43))),
+                fresh_key: RandomText(Zeroizing::new("k".repeat(43))),
             },
             now: "2026-11-23T08:00:00Z".parse().unwrap(),
             serial: 0,
