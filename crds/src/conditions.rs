@@ -38,6 +38,8 @@ pub mod reasons {
     pub const REGISTERED: &str = "Registered";
     /// `Reachable` is true: the carrier answered OPTIONS.
     pub const OPTIONS_OK: &str = "OptionsOK";
+    /// `Reachable` is true: the carrier is not asked, but the address that it is told leads to the pods.
+    pub const SELF_CHECK_OK: &str = "SelfCheckOK";
     /// `Reachable` is true: the agent took a connection.
     pub const CONNECTED: &str = "Connected";
     /// `Progressing` is false: every pod is as it should be.
@@ -92,6 +94,9 @@ pub mod reasons {
     pub const DNS_FAILED: &str = "DNSFailed";
     /// Nobody asked: checks are off.
     pub const DISABLED: &str = "Disabled";
+    /// The carrier is not asked, and the address that it is told leads some pod not back to itself;
+    /// many networks let nobody reach himself from outside.
+    pub const SELF_CHECK_FAILED: &str = "SelfCheckFailed";
     /// The agent takes no connection.
     pub const CONNECT_FAILED: &str = "ConnectFailed";
     /// Not tried yet.

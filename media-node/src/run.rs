@@ -254,7 +254,10 @@ fn status(
         agents: load
             .agents
             .iter()
-            .map(|(name, calls)| (name.clone(), AgentStatus { calls: *calls }))
+            .map(|(name, calls)| {
+                let connection = reachability.agents.get(name).cloned();
+                (name.clone(), AgentStatus { calls: *calls, connection })
+            })
             .collect(),
         rejected: config.rejected.iter().map(RejectedObject::from).collect(),
     }

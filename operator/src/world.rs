@@ -43,7 +43,6 @@ pub struct World {
     pub objects: BTreeMap<ObjectKey, Arc<Object>>,
     /// Addresses of names that [`crate::plan::Plan::resolve`] asked for.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
-    pub probes: Probes,
     /// Pods that the API server refused to take, by pool; gone when one was taken.
     pub refused: BTreeMap<String, Refusal>,
     /// From the plan before, by pool, so that nothing is rendered twice.
@@ -238,6 +237,7 @@ pub struct NodeStatus {
     /// Calls that the drain's deadline has ended.
     pub drained: u64,
     pub saturated: bool,
+    pub advertised: Vec<AdvertisedReport>,
     pub trunks: BTreeMap<String, TrunkReport>,
     pub agents: BTreeMap<String, AgentReport>,
     pub rejected: Vec<Rejected>,
@@ -286,13 +286,32 @@ pub struct OptionsReport {
     pub message: String,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentReport {
     pub calls: u32,
-    /// Absent until the node probes agents.
-    pub ok: Option<bool>,
-    pub rtt_milliseconds: Option<u32>,
+    /// Absent until the node has tried.
+    pub connection: Option<ConnectionReport>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConnectionReport {
+    pub ok: bool,
+    /// A reason of the condition `Reachable`, and the end of a sentence for people.
+    pub reason: String,
+    pub message: String,
+}
+
+/// An address that the node tells carriers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AdvertisedReport {
+    pub address: String,
+    /// Whether it leads back to the node; absent where the node cannot know.
+    pub reaches_us: Option<bool>,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// An object, or a part of one, that a node does not obey, in its own words.
@@ -305,27 +324,6 @@ pub struct Rejected {
     pub message: String,
     /// `LeftOut`, `LastGoodKept` or `PartlyLoaded`.
     pub outcome: String,
-}
-
-/// What probing from the operator has brought.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Probes {
-    /// OPTIONS to `outbound.addresses`, by trunk.
-    pub carriers: BTreeMap<String, Probe>,
-    /// Connections to agents, by agent.
-    pub agents: BTreeMap<String, Probe>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    Ok {
-        rtt_milliseconds: u32,
-    },
-    Timeout,
-    /// With words for people, without secrets.
-    TlsFailed(String),
-    DnsFailed(String),
-    ConnectFailed(String),
 }
 
 /// Why the API server takes no pods.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use trunkline_media_node::call::AgentReason;
 use trunkline_media_node::call::cause::EndedBy;
 use trunkline_media_node::call::media::AgentFailure;
 use trunkline_media_node::sip::{HeaderName, Method};
@@ -119,6 +120,35 @@ fn no_agent_can_be_reached() {
         let response = net.carrier.responses.last().unwrap();
         assert!(response.headers.text(&HeaderName::Warning).unwrap().contains("agent"));
         ended_by(&net, EndedBy::Agent, "agent_unavailable");
+    }
+}
+
+#[test]
+fn an_agent_that_refuses_a_call_is_out_of_reach_until_it_takes_one() {
+    for (failure, reason) in [
+        (AgentFailure::Status(401), AgentReason::AuthFailed),
+        (AgentFailure::Status(503), AgentReason::ConnectFailed),
+        (AgentFailure::Protocol, AgentReason::ConnectFailed),
+    ] {
+        let mut net = Net::new(usual(), 7);
+        net.run_for(SECOND);
+        assert_eq!(net.reached["support"].reason, AgentReason::Connected);
+        net.answers.insert("support".into(), Answers::Fails(failure));
+        let invite = net.carrier.invite("+15551230001");
+        net.send(&invite);
+        net.run_for(SECOND);
+        let view = &net.reached["support"];
+        assert_eq!((view.ok, view.reason), (false, reason), "{view:?}");
+        assert_eq!(view.message, failure.explain());
+        // What only a call can know is not forgotten because the server takes connections.
+        net.run_for(120 * SECOND);
+        assert_eq!(net.reached["support"].reason, reason);
+
+        net.answers.remove("support");
+        let invite = net.carrier.invite("+15551230001");
+        net.send(&invite);
+        net.run_for(SECOND);
+        assert_eq!(net.reached["support"].reason, AgentReason::Connected);
     }
 }
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use trunkline_media_node::call::media::{AgentFailure, Command, Event, Media, Sink};
 use trunkline_media_node::call::{
-    Advertised, AdvertisedView, CallKey, CallView, DialKey, OptionsView, Output, Phase, Refusal,
-    Setup, Switchboard, Target,
+    Advertised, AdvertisedView, AgentView, CallKey, CallView, DialKey, OptionsView, Output, Phase,
+    Refusal, Setup, Switchboard, Target,
 };
 use trunkline_media_node::config::Config;
 use trunkline_media_node::random::Seeded;
@@ -91,6 +91,7 @@ pub(crate) struct Net {
     pub(crate) strangers: usize,
     /// What the node knows of the carrier's servers, by trunk.
     pub(crate) options: HashMap<String, OptionsView>,
+    pub(crate) reached: HashMap<String, AgentView>,
     pub(crate) advertised: Vec<AdvertisedView>,
     /// One way, for everything but RTP in bad weather.
     pub(crate) latency: Duration,
@@ -156,6 +157,7 @@ impl Net {
             refusals: Vec::new(),
             strangers: 0,
             options: HashMap::new(),
+            reached: HashMap::new(),
             advertised: Vec::new(),
             latency: Duration::from_millis(5),
             media: HashMap::new(),
@@ -427,6 +429,15 @@ impl Net {
                     self.options.remove(&trunk);
                 }
                 Output::SelfChecked(advertised) => self.advertised = advertised,
+                Output::Reach { server } => {
+                    self.node.handle_reached(self.now, &server, Ok(self.latency));
+                }
+                Output::AgentReachable { agent, view: Some(view) } => {
+                    self.reached.insert(agent, *view);
+                }
+                Output::AgentReachable { agent, view: None } => {
+                    self.reached.remove(&agent);
+                }
                 Output::Malformed { .. }
                 | Output::PrivateAddress { .. }
                 | Output::Hangup { .. }

@@ -23,6 +23,7 @@ fn two_manifests_bring_calls_to_both_nodes_and_a_certificate_rotated_meanwhile_i
     let address = release.taking_calls("carrier-a");
     println!("what to enter at the carrier: {address}");
     assert!(address.starts_with("sips:203.0.113.1"), "{address}");
+    namespace.wait_for("condition=Reachable", "agent/bot");
     let shown = namespace.kubectl(&["get", "trunk"]);
     assert!(shown.contains("taking calls"), "{shown}");
     namespace.wait_for("jsonpath={.status.readyReplicas}=2", "mediapool/default");

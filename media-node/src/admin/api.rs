@@ -175,12 +175,13 @@ async fn relay(Extract(state): Extract<AdminState>, body: Bytes) -> Result<Statu
     )
 )]
 async fn metrics(Extract(state): Extract<AdminState>) -> impl IntoResponse {
-    let Status { state: is, calls, capacity, trunks, .. } = (state.status)();
+    let Status { state: is, calls, capacity, trunks, agents, .. } = (state.status)();
     let (ready, draining) = (is == State::Ready, is == State::Draining);
     state.metrics.set_load(calls.setup, calls.active, capacity, ready, draining);
     let asked = trunks.values().filter_map(|trunk| trunk.options.as_ref());
-    let (reachable, unreachable): (Vec<_>, Vec<_>) = asked.partition(|options| options.ok);
-    state.metrics.set_reachable(reachable.len(), unreachable.len());
+    state.metrics.set_carriers(asked.map(|it| it.ok));
+    let tried = agents.values().filter_map(|agent| agent.connection.as_ref());
+    state.metrics.set_agents(tried.map(|it| it.ok));
     ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], state.metrics.write())
 }
 

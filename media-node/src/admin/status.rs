@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::call::{AdvertisedView, OptionsView};
+use crate::call::{AdvertisedView, AgentView, OptionsView};
 use crate::config;
 
 /// A node and how it fares.
@@ -76,10 +76,13 @@ pub struct TrunkStatus {
     pub effective: Option<serde_json::Value>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentStatus {
     pub calls: u32,
+    /// Whether it takes connections; absent while nobody has tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<AgentView>,
 }
 
 /// What is known of the ways to carriers and to ourselves.
@@ -87,6 +90,8 @@ pub struct AgentStatus {
 pub struct Reachability {
     /// By trunk.
     pub trunks: BTreeMap<String, OptionsView>,
+    /// By agent.
+    pub agents: BTreeMap<String, AgentView>,
     pub advertised: Vec<AdvertisedView>,
 }
 

@@ -86,7 +86,7 @@ impl Node {
                 message: "192.0.2.10:5061 over TLS leads to this node".to_owned(),
             }],
             trunks: [("carrier-a".to_owned(), trunk_status())].into(),
-            agents: [("support".to_owned(), AgentStatus { calls: 9 })].into(),
+            agents: [("support".to_owned(), AgentStatus { calls: 9, connection: None })].into(),
             rejected: vec![RejectedObject {
                 kind: "Trunk".to_owned(),
                 name: "carrier-b".to_owned(),

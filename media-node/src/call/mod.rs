@@ -34,7 +34,8 @@ pub use advertised::{Advertised, Traffic};
 pub use peers::Peers;
 pub use ports::{PortPair, PortPool};
 pub use probes::{
-    AdvertisedView, DialFailure, DialKey, DialStep, Families, OptionsView, Reason, Target,
+    AdvertisedView, AgentReason, AgentServer, AgentView, DialFailure, DialKey, DialStep, Families,
+    OptionsView, Reason, Target,
 };
 pub use record::CallView;
 pub use switchboard::{Load, Setup, Switchboard};
@@ -124,6 +125,15 @@ pub enum Output {
     },
     /// What is known of each address that we advertise.
     SelfChecked(Vec<AdvertisedView>),
+    /// Connect to where agents listen, hang up again, and tell [`Switchboard::handle_reached`].
+    Reach {
+        server: Arc<AgentServer>,
+    },
+    /// What is known of an agent; `None` when nothing is.
+    AgentReachable {
+        agent: String,
+        view: Option<Box<AgentView>>,
+    },
 }
 
 /// The milestones of a call.

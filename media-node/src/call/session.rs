@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::cause::Cause;
 use super::limits::Limits;
-use super::media::{self, AgentFailure, Command, Event, Report};
+use super::media::{self, Command, Event, Report};
 use super::ports::{PortPair, PortPool};
 use super::record::Masking;
 use super::{CallKey, Output, Phase};
@@ -411,7 +411,7 @@ impl Session {
                 self.report_phase(cx, Phase::AgentReady);
                 self.answer(cx);
             }
-            Event::AgentFailed { reason } => self.replace_agent(cx, &agent_failure(reason)),
+            Event::AgentFailed { reason } => self.replace_agent(cx, &reason.explain()),
             Event::AgentClosed { .. } if matches!(self.state, State::Ringing) => {
                 self.replace_agent(cx, "it closed its connection while the phone rang");
             }
@@ -688,19 +688,6 @@ fn quotable(text: &str) -> String {
         .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
         .filter(|c| !matches!(c, '"' | '\\'))
         .collect()
-}
-
-/// Why an agent could not be reached, as the end of a sentence about it.
-fn agent_failure(reason: AgentFailure) -> String {
-    match reason {
-        AgentFailure::Resolve => "its name does not resolve".into(),
-        AgentFailure::Connect => "its address does not answer, or refuses the connection".into(),
-        AgentFailure::Tls => "TLS failed (spec.endpoint.webSocket.caRef)".into(),
-        AgentFailure::Status(status) => format!("it answered the upgrade with HTTP {status}"),
-        AgentFailure::Protocol => "what answered does not speak WebSocket".into(),
-        AgentFailure::Timeout => "it was not ready within connectTimeoutSeconds".into(),
-        AgentFailure::Closed => "it closed the connection before it was ready".into(),
-    }
 }
 
 impl From<config::Dialect> for crate::endpoints::websocket::Dialect {

@@ -22,10 +22,10 @@ use bytes::Bytes;
 use super::advertised::Advertised;
 use super::cause::Cause;
 use super::limits::Limits;
-use super::media::{Event, PlayoutBudget};
+use super::media::{AgentFailure, Event, PlayoutBudget};
 use super::peers::Peers;
 use super::ports::PortPool;
-use super::probes::{Asking, DialFailure, DialKey, Probes};
+use super::probes::{AgentServer, Asking, DialFailure, DialKey, Probes};
 use super::record::{CallView, Masking};
 use super::session::{Context, Session};
 use super::strangers::Strangers;
@@ -241,7 +241,27 @@ impl Switchboard {
         self.drain_transactions(now);
     }
 
+    /// Whether [`Output::Reach`] found somebody, and how long that took.
+    pub fn handle_reached(
+        &mut self,
+        now: Instant,
+        server: &AgentServer,
+        result: Result<Duration, AgentFailure>,
+    ) {
+        self.with_probes(now, |probes, cx| probes.handle_reached(cx, server, result));
+    }
+
     pub fn handle_media(&mut self, now: Instant, call: CallKey, event: Event) {
+        let about_agent = match event {
+            Event::AgentReady => Some(Ok(())),
+            Event::AgentFailed { reason } => Some(Err(reason)),
+            _ => None,
+        };
+        if let Some(result) = about_agent
+            && let Some(agent) = self.sessions.get(&call).map(|it| Arc::clone(&it.agent))
+        {
+            self.with_probes(now, |probes, cx| probes.handle_call(cx, &agent, result));
+        }
         self.with_session(now, call, |session, cx| session.handle_media(cx, event));
         self.drain_transactions(now);
     }

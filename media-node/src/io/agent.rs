@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures_util::{Sink as _, Stream as _};
@@ -18,6 +19,7 @@ use tokio_websockets::{
 };
 use tracing::debug;
 
+use crate::call::AgentServer;
 use crate::call::media::AgentFailure;
 use crate::config::{Secret, WebSocket};
 use crate::endpoints::websocket::Dialect;
@@ -26,6 +28,9 @@ use crate::endpoints::websocket::Dialect;
 const MAX_MESSAGE_LEN_BYTES: usize = 8 << 20;
 /// Messages that wait for a slow agent before the newest are dropped: five seconds of audio.
 const MAX_WAITING: usize = 250;
+
+/// Whoever takes longer to take a connection is out of reach.
+const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -98,16 +103,7 @@ async fn open(
     tls: Option<Arc<ClientConfig>>,
 ) -> Result<AgentSocket, AgentFailure> {
     let url = &endpoint.url;
-    let stream = dial(&url.host, url.port).await?;
-    let _ = stream.set_nodelay(true);
-    let connector = match tls {
-        Some(config) => Connector::Rustls(TlsConnector::from(config)),
-        None => Connector::Plain,
-    };
-    let stream = connector.wrap(&url.host, stream).await.map_err(|error| {
-        debug!(%error, "TLS with the agent failed");
-        AgentFailure::Tls
-    })?;
+    let stream = stream(&url.host, url.port, tls).await?;
     let uri: Uri = url.text.parse().map_err(|_| AgentFailure::Protocol)?;
     let mut builder = ClientBuilder::from_uri(uri)
         .limits(Limits::default().max_payload_len(Some(MAX_MESSAGE_LEN_BYTES)));
@@ -130,6 +126,33 @@ async fn open(
         _ => AgentFailure::Protocol,
     })?;
     Ok(AgentSocket { socket, closed: None })
+}
+
+/// Whether somebody takes connections there, and how long that takes. Nothing is asked of him.
+pub(crate) async fn reach(
+    server: &AgentServer,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<Duration, AgentFailure> {
+    let began = Instant::now();
+    let reached = timeout(REACH_TIMEOUT, stream(&server.host, server.port, tls)).await;
+    reached.unwrap_or(Err(AgentFailure::Connect)).map(|_| began.elapsed())
+}
+
+async fn stream(
+    host: &str,
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<MaybeTlsStream<TcpStream>, AgentFailure> {
+    let stream = dial(host, port).await?;
+    let _ = stream.set_nodelay(true);
+    let connector = match tls {
+        Some(config) => Connector::Rustls(TlsConnector::from(config)),
+        None => Connector::Plain,
+    };
+    connector.wrap(host, stream).await.map_err(|error| {
+        debug!(%error, "TLS with the agent failed");
+        AgentFailure::Tls
+    })
 }
 
 /// Every address of the name in turn, so that one dead address is not a dead agent.

@@ -114,11 +114,11 @@ impl Dialler {
     ) -> Result<(), DialFailure> {
         let target = target.clone();
         if target.transport() == Transport::Udp {
-            let (udp, inbound) = (sockets.udp_local(), sockets.inbound());
-            tokio::spawn(async move {
+            let udp = sockets.udp_local();
+            sockets.tell(async move {
                 let found = addresses(&target, families, Instant::now() + DIAL_TIMEOUT).await;
                 let result = found.and_then(|found| flow_of(udp, found[0]));
-                let _ = inbound.send(Inbound::Dialled { target, result }).await;
+                Inbound::Dialled { target, result }
             });
             return Ok(());
         }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::admin::{Calls, Reachability};
-use crate::call::{AdvertisedView, CallView, OptionsView, Phase, Reason, Refusal};
+use crate::call::{AdvertisedView, AgentView, CallView, OptionsView, Phase, Reason, Refusal};
 use crate::sip::Flow;
 use crate::telemetry::{CallSpans, Metrics, SipDirection};
 
@@ -120,6 +120,23 @@ impl Journal {
             None => {
                 known.trunks.remove(&trunk);
             }
+        });
+    }
+
+    pub(crate) fn agent_reachable(&self, agent: String, view: Option<Box<AgentView>>) {
+        let before = self.reachability.borrow().agents.get(&agent).map(|it| it.reason);
+        match &view {
+            Some(view) if before == Some(view.reason) => {}
+            Some(view) if view.ok => info!(agent, "the agent takes connections"),
+            Some(view) => {
+                let (field, reason) = ("spec.endpoint", view.reason);
+                warn!(agent, field, ?reason, "the agent is out of reach: {}", view.message);
+            }
+            None => {}
+        }
+        self.reachability.send_modify(|known| match view {
+            Some(view) => drop(known.agents.insert(agent, *view)),
+            None => drop(known.agents.remove(&agent)),
         });
     }
 

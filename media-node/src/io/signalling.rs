@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, error, warn};
 
+use super::agent::reach;
 use super::dial::Dialler;
 use super::journal::Journal;
 use super::relay::{Frame, Relay, What};
@@ -19,9 +20,9 @@ use super::shard::{MediaEvent, Opening, RtpSockets, Shards};
 use super::sip::{Inbound, SipSockets};
 use super::tls;
 use crate::admin::AdminCommand;
-use crate::call::media::{Command, Event};
+use crate::call::media::{AgentFailure, Command, Event};
 use crate::call::{Advertised, CallKey, Load, Output, Peers, Switchboard};
-use crate::config::{Agent, Config};
+use crate::config::Config;
 use crate::sip::{Flow, Transport};
 
 /// A node that has no call left waits for so long for what its BYEs are answered, and again for its own
@@ -74,16 +75,19 @@ struct MediaHandle {
 struct AgentTls(HashMap<Option<Vec<CertificateDer<'static>>>, Arc<ClientConfig>>);
 
 impl AgentTls {
-    fn of(&mut self, agent: &Agent) -> Result<Option<Arc<ClientConfig>>, rustls::Error> {
-        let endpoint = &agent.endpoint;
-        if !endpoint.url.tls {
+    fn of(
+        &mut self,
+        tls: bool,
+        ca: &Option<Vec<CertificateDer<'static>>>,
+    ) -> Result<Option<Arc<ClientConfig>>, rustls::Error> {
+        if !tls {
             return Ok(None);
         }
-        if let Some(config) = self.0.get(&endpoint.ca) {
+        if let Some(config) = self.0.get(ca) {
             return Ok(Some(config.clone()));
         }
-        let config = tls::client_config(endpoint.ca.as_deref(), None)?;
-        self.0.insert(endpoint.ca.clone(), config.clone());
+        let config = tls::client_config(ca.as_deref(), None)?;
+        self.0.insert(ca.clone(), config.clone());
         Ok(Some(config))
     }
 }
@@ -164,6 +168,9 @@ impl Signalling {
                         for dial in self.dialler.handle_dialled(&target, &result) {
                             self.switchboard.handle_dialled(Instant::now(), dial, result.clone());
                         }
+                    }
+                    Some(Inbound::Reached { server, result }) => {
+                        self.switchboard.handle_reached(Instant::now(), &server, result);
                     }
                     Some(Inbound::Closed { flow }) => {
                         self.dialler.handle_closed(&flow);
@@ -255,7 +262,8 @@ impl Signalling {
                             continue;
                         }
                     };
-                    let tls = match agent_tls.of(&agent) {
+                    let endpoint = &agent.endpoint;
+                    let tls = match agent_tls.of(endpoint.url.tls, &endpoint.ca) {
                         Ok(tls) => tls,
                         Err(error) => {
                             error!(agent = agent.name, %error, "TLS towards the agent");
@@ -321,6 +329,17 @@ impl Signalling {
                 }
                 Output::Reachable { trunk, options } => self.journal.reachable(trunk, options),
                 Output::SelfChecked(advertised) => self.journal.self_checked(advertised),
+                Output::Reach { server } => match agent_tls.of(server.tls, &server.ca) {
+                    Ok(tls) => self.sockets.tell(async move {
+                        let result = reach(&server, tls).await;
+                        Inbound::Reached { server, result }
+                    }),
+                    Err(_) => {
+                        let (now, failed) = (Instant::now(), Err(AgentFailure::Tls));
+                        self.switchboard.handle_reached(now, &server, failed);
+                    }
+                },
+                Output::AgentReachable { agent, view } => self.journal.agent_reachable(agent, view),
             }
         }
     }

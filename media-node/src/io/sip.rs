@@ -19,7 +19,8 @@ use tracing::{debug, warn};
 
 use super::connection::{Connections, MAX_CONNECTIONS, Opening, converse};
 use super::relay::Frame;
-use crate::call::{DialFailure, Target};
+use crate::call::media::AgentFailure;
+use crate::call::{AgentServer, DialFailure, Target};
 use crate::sip::{Flow, Transport};
 
 /// A TLS handshake that takes longer is a peer that does not mean it.
@@ -40,6 +41,8 @@ pub(crate) enum Inbound {
     Undelivered { flow: Flow, bytes: Bytes, gone: bool },
     /// What became of a flow that we wanted.
     Dialled { target: Target, result: Result<Flow, DialFailure> },
+    /// Whether somebody takes connections where agents listen.
+    Reached { server: Arc<AgentServer>, result: Result<Duration, AgentFailure> },
 }
 
 /// Decides, before a TLS handshake is paid for, whether an address may speak on a transport at all.
@@ -157,8 +160,10 @@ impl SipSockets {
         self.udp.as_ref().and_then(|socket| socket.local_addr().ok())
     }
 
-    pub(super) fn inbound(&self) -> mpsc::Sender<Inbound> {
-        self.inbound.clone()
+    /// Tells the signalling task what comes of `work`.
+    pub(super) fn tell(&self, work: impl Future<Output = Inbound> + Send + 'static) {
+        let inbound = self.inbound.clone();
+        tokio::spawn(async move { inbound.send(work.await).await });
     }
 
     /// See [`Connections::expect_ourselves`].

@@ -73,6 +73,7 @@ pub struct Metrics {
     reloads: Counter,
     probes: Family<ReasonLabel, Counter>,
     carriers: Family<StateLabel, Gauge>,
+    agents: Family<StateLabel, Gauge>,
     setup: Histogram,
     duration: Histogram,
     first_audio: Histogram,
@@ -123,6 +124,7 @@ impl Metrics {
             reloads: Counter::default(),
             probes: Family::default(),
             carriers: Family::default(),
+            agents: Family::default(),
             setup: seconds(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
             duration: seconds(&[
                 1.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
@@ -169,6 +171,8 @@ impl Metrics {
         let help =
             "Trunks whose carrier is asked by OPTIONS, by whether one of its servers answers";
         r.register("probed_trunks", help, self.carriers.clone());
+        let help = "Agents, by whether they take connections";
+        r.register("probed_agents", help, self.agents.clone());
         let (seconds, bytes) = (|| Unit::Seconds, || Unit::Bytes);
         let help = "From the INVITE to the answer";
         r.register_with_unit("call_setup", help, seconds(), self.setup.clone());
@@ -206,13 +210,15 @@ impl Metrics {
         self.draining.set(i64::from(draining));
     }
 
-    /// Trunks whose carrier answered OPTIONS when it was last asked, and those whose did not; set as
+    /// For each trunk whether its carrier answered OPTIONS when it was last asked; set as
     /// [`Self::set_load`].
-    pub fn set_reachable(&self, reachable: usize, unreachable: usize) {
-        for (state, count) in [("reachable", reachable), ("unreachable", unreachable)] {
-            let gauge = self.carriers.get_or_create_owned(&StateLabel { state });
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
+    pub fn set_carriers(&self, reachable: impl Iterator<Item = bool>) {
+        set_reachable(&self.carriers, reachable);
+    }
+
+    /// For each agent whether it took a connection when it was last tried; set as [`Self::set_load`].
+    pub fn set_agents(&self, reachable: impl Iterator<Item = bool>) {
+        set_reachable(&self.agents, reachable);
     }
 
     /// `reason` is the label of what an OPTIONS came to, from a fixed set.
@@ -305,5 +311,13 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = text::encode(&mut out, &self.registry);
         out
+    }
+}
+
+fn set_reachable(family: &Family<StateLabel, Gauge>, reachable: impl Iterator<Item = bool>) {
+    let mut counts = [0; 2];
+    reachable.for_each(|it| counts[usize::from(it)] += 1);
+    for (state, count) in ["unreachable", "reachable"].into_iter().zip(counts) {
+        family.get_or_create_owned(&StateLabel { state }).set(count);
     }
 }

@@ -33,9 +33,7 @@ use crate::lease::Leadership;
 use crate::names;
 use crate::plan::{Rendered, config};
 use crate::wakes::Wakes;
-use crate::world::{
-    Object, ObjectKey, Poll, Probes, RandomText, Refusal, Settings, StatusKey, World,
-};
+use crate::world::{Object, ObjectKey, Poll, RandomText, Refusal, Settings, StatusKey, World};
 use feed::{Feed, Kind, News, Scope};
 use health::Health;
 use poll::{Polls, Sight, Subject};
@@ -195,7 +193,6 @@ impl Observer {
             nodes: self.nodes(),
             objects: self.objects(namespace),
             resolved: self.resolve(&memory.resolve).await,
-            probes: Probes::default(),
             refused: memory.refused.clone(),
             rendered: memory.rendered.clone(),
             status_written: memory.status_written.clone(),

@@ -237,9 +237,6 @@ fn is_news(before: &Poll, after: &Poll) -> bool {
                     }
                 }
             }
-            for agent in status.agents.values_mut() {
-                agent.rtt_milliseconds = None;
-            }
             status
         });
         (status, poll.silent_since.is_some(), poll.idle_polls.min(2))

@@ -133,6 +133,19 @@ impl AgentFailure {
             Self::Closed => "closed",
         }
     }
+
+    /// The end of a sentence about the agent.
+    pub fn explain(self) -> String {
+        match self {
+            Self::Resolve => "its name does not resolve".into(),
+            Self::Connect => "its address does not answer, or refuses the connection".into(),
+            Self::Tls => "TLS failed (spec.endpoint.webSocket.caRef)".into(),
+            Self::Status(status) => format!("it answered the upgrade with HTTP {status}"),
+            Self::Protocol => "what answered does not speak WebSocket".into(),
+            Self::Timeout => "it was not ready within connectTimeoutSeconds".into(),
+            Self::Closed => "it closed the connection before it was ready".into(),
+        }
+    }
 }
 
 /// Where the machine's output goes. Called from inside `handle_*`; must not block.

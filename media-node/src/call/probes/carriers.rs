@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 use super::super::record::timestamp;
 use super::{
     Asker, Asking, DialFailure, DialKey, Families, OptionsView, Output, Reason, Target,
-    in_milliseconds, uri_transport,
+    in_milliseconds, part, uri_transport,
 };
 use crate::config::{Config, Server};
-use crate::random::Random;
 use crate::sip::transaction::{FailureCause, TransactionId};
 use crate::sip::{Flow, Response, StatusCode, Uri};
 
@@ -358,9 +357,4 @@ impl Carriers {
         self.last_number += 1;
         self.last_number
     }
-}
-
-/// Some of `whole`, between nothing and all.
-fn part(whole: Duration, random: &mut dyn Random) -> Duration {
-    whole.mul_f64(f64::from(random.u32()) / f64::from(u32::MAX))
 }

@@ -1,15 +1,20 @@
 //! Questions of our own: OPTIONS to the carriers' servers, and to ourselves by the address that we
-//! advertise.
+//! advertise; connections to agents.
 //!
 //! ```text
 //! Carriers ─┐            Output::Dial ─▶ io ─▶ handle_dialled
-//!           ├─ Probes ─▶ Transactions (OPTIONS) ─▶ handle_response, handle_failed
-//! SelfCheck ┘            Output::{Probed, Reachable, SelfChecked} ─▶ log, metrics, /v1/status
+//! SelfCheck ┼─ Probes ─▶ Transactions (OPTIONS) ─▶ handle_response, handle_failed
+//! Agents ───┘            Output::Reach ─▶ io ─▶ handle_reached
+//!                        Output::{Probed, Reachable, SelfChecked, AgentReachable} ─▶ log, metrics,
+//!                                                                                    /v1/status
 //! ```
 //!
 //! The [`Switchboard`](super::Switchboard) owns them, so that what answers come in on, or is asked
 //! by a peer on a connection we opened, goes the way of every other message.
 
+#[cfg(test)]
+mod agent_tests;
+mod agents;
 mod carriers;
 mod own;
 #[cfg(test)]
@@ -25,11 +30,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use self::agents::AgentServer;
+use self::agents::Agents;
 use self::carriers::Carriers;
 use self::own::SelfCheck;
 use super::advertised::{Advertised, Traffic, sent_by};
+use super::media::AgentFailure;
 use super::{Output, of_sip};
-use crate::config::{Config, Pool, Server};
+use crate::config::{Agent, Config, Pool, Server};
 use crate::random::Random;
 use crate::sip::transaction::{FailureCause, TransactionId, Transactions};
 use crate::sip::{
@@ -196,6 +204,31 @@ pub struct AdvertisedView {
     pub message: String,
 }
 
+/// Whether an agent takes connections, as far as this node knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentView {
+    pub ok: bool,
+    /// From the name to the end of TCP's and TLS's handshakes; absent without a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_milliseconds: Option<u64>,
+    pub reason: AgentReason,
+    /// For people; after a failure the end of a sentence about the agent.
+    pub message: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+/// The words of an Agent's condition `Reachable`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+pub enum AgentReason {
+    Connected,
+    /// No connection, or none that is a WebSocket.
+    ConnectFailed,
+    /// It answered the upgrade of a call with 401 or 403.
+    AuthFailed,
+}
+
 /// What a probe may touch of its switchboard while it handles one input.
 pub(super) struct Asking<'a> {
     pub(super) now: Instant,
@@ -251,12 +284,14 @@ fn uri_transport(transport: Transport) -> &'static str {
 pub(super) struct Probes {
     carriers: Carriers,
     own: SelfCheck,
+    agents: Agents,
 }
 
 impl Probes {
     pub(super) fn handle_config(&mut self, cx: &mut Asking<'_>, config: &Config) {
         self.carriers.handle_config(cx, config);
         self.own.handle_config(config);
+        self.agents.handle_config(cx, config);
     }
 
     pub(super) fn handle_advertised(&mut self, cx: &mut Asking<'_>) {
@@ -275,6 +310,26 @@ impl Probes {
             Asker::Carriers => self.carriers.handle_dialled(cx, dial.number, result),
             Asker::SelfCheck => self.own.handle_dialled(cx, dial.number, result),
         }
+    }
+
+    /// What an [`Output::Reach`] has come to.
+    pub(super) fn handle_reached(
+        &mut self,
+        cx: &mut Asking<'_>,
+        server: &AgentServer,
+        result: Result<Duration, AgentFailure>,
+    ) {
+        self.agents.handle_reached(cx, server, result);
+    }
+
+    /// A call has found its agent ready, or not to be had.
+    pub(super) fn handle_call(
+        &mut self,
+        cx: &mut Asking<'_>,
+        agent: &Agent,
+        result: Result<(), AgentFailure>,
+    ) {
+        self.agents.handle_call(cx, agent, result);
     }
 
     /// A response to a request that may be one of these.
@@ -305,11 +360,19 @@ impl Probes {
     pub(super) fn handle_timeout(&mut self, cx: &mut Asking<'_>) {
         self.carriers.handle_timeout(cx);
         self.own.handle_timeout(cx);
+        self.agents.handle_timeout(cx);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        [self.carriers.poll_timeout(), self.own.poll_timeout()].into_iter().flatten().min()
+        let each =
+            [self.carriers.poll_timeout(), self.own.poll_timeout(), self.agents.poll_timeout()];
+        each.into_iter().flatten().min()
     }
+}
+
+/// Some of `whole`, between nothing and all.
+fn part(whole: Duration, random: &mut dyn Random) -> Duration {
+    whole.mul_f64(f64::from(random.u32()) / f64::from(u32::MAX))
 }
 
 fn in_milliseconds(duration: Duration) -> u64 {

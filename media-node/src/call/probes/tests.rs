@@ -72,7 +72,7 @@ fn trunk(name: &str, transport: &str, outbound: &str) -> String {
     )
 }
 
-fn config(manifests: &str) -> Arc<Config> {
+pub(super) fn config(manifests: &str) -> Arc<Config> {
     let files: Files = [("a.yaml".to_owned(), manifests.as_bytes().to_vec())].into_iter().collect();
     let config = Manifests::default().load(&files, UnixTime::since_unix_epoch(SECOND));
     assert_eq!(config.rejected, [], "the manifests of this test are good");

@@ -13,7 +13,7 @@ use super::{
 use crate::plan::agenda::Agenda;
 use crate::plan::config;
 use crate::plan::references::{self, Missing};
-use crate::world::{AgentReport, Probe};
+use crate::world::AgentReport;
 
 pub(in crate::plan) fn agents(
     world: &World,
@@ -131,24 +131,19 @@ impl View<'_> {
 
     fn reachable(&self) -> Judgement {
         let type_ = types::REACHABLE;
-        let known = self.reports().filter_map(|it| it.ok).max();
-        match (known, self.world.probes.agents.get(self.name)) {
-            (Some(true), _) | (None, Some(Probe::Ok { .. })) => {
-                Judgement::yes(type_, reasons::CONNECTED, "takes connections")
+        let tried = || self.reports().filter_map(|it| it.connection.as_ref());
+        let (all, well) = (tried().count(), tried().filter(|it| it.ok).count());
+        let pods = format!("{well}/{all} media pods reach it");
+        match tried().find(|it| !it.ok) {
+            Some(failed) => {
+                let reason = match failed.reason.as_str() {
+                    reasons::AUTH_FAILED => reasons::AUTH_FAILED,
+                    _ => reasons::CONNECT_FAILED,
+                };
+                Judgement::no(type_, reason, format!("{pods}: {}", failed.message))
             }
-            (Some(false), _) => {
-                Judgement::no(type_, reasons::CONNECT_FAILED, "takes no pod's connection")
-            }
-            (None, Some(Probe::Timeout)) => {
-                Judgement::no(type_, reasons::CONNECT_FAILED, "does not answer")
-            }
-            (
-                None,
-                Some(
-                    Probe::ConnectFailed(words) | Probe::TlsFailed(words) | Probe::DnsFailed(words),
-                ),
-            ) => Judgement::no(type_, reasons::CONNECT_FAILED, words),
-            (None, None) => Judgement::unknown(type_, reasons::NOT_PROBED, "not tried yet"),
+            None if all > 0 => Judgement::yes(type_, reasons::CONNECTED, pods),
+            None => Judgement::unknown(type_, reasons::NOT_PROBED, "not tried yet"),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::plan::agenda::Agenda;
 use crate::plan::config;
 use crate::plan::exposure::sip_uri;
 use crate::plan::references::{self, Missing};
-use crate::world::{Probe, TrunkReport};
+use crate::world::{NodeStatus, TrunkReport};
 
 /// Names in `unresolvedRoutes`, and addresses, at most.
 const MAX_ROUTES: usize = 16;
@@ -217,12 +217,11 @@ impl View<'_> {
             return Judgement::no(type_, reasons::PRIVATE_ADDRESS, warning);
         }
         let Some(outbound) = &self.trunk.spec.outbound else {
-            let message = "nothing to ask: the trunk only takes calls";
-            return Judgement::unknown(type_, reasons::DISABLED, message);
+            return self.leads_back(pool, "the carrier is not asked: the trunk only takes calls");
         };
         if outbound.options_period_seconds == Some(0) {
-            let message = "nobody asks: outbound.optionsPeriodSeconds is 0";
-            return Judgement::unknown(type_, reasons::DISABLED, message);
+            let message = "the carrier is not asked: outbound.optionsPeriodSeconds is 0";
+            return self.leads_back(pool, message);
         }
         let asked = self.reports(pool).filter_map(|it| it.options.as_ref());
         if let Some(best) = asked.max_by_key(|it| it.ok) {
@@ -231,20 +230,29 @@ impl View<'_> {
                 false => Judgement::no(type_, unreachable(&best.reason), unanswered(&best.message)),
             };
         }
-        let no = |reason, words: &str| Judgement::no(type_, reason, words);
-        match self.world.probes.carriers.get(self.name) {
-            Some(Probe::Ok { .. }) => {
-                Judgement::yes(type_, reasons::OPTIONS_OK, "the carrier answers OPTIONS")
-            }
-            Some(Probe::Timeout) => no(
-                reasons::OPTIONS_TIMEOUT,
-                "the carrier does not answer OPTIONS: look at outbound.addresses and firewalls",
-            ),
-            Some(Probe::ConnectFailed(words)) => no(reasons::CONNECT_FAILED, words),
-            Some(Probe::TlsFailed(words)) => no(reasons::TLS_HANDSHAKE_FAILED, words),
-            Some(Probe::DnsFailed(words)) => no(reasons::DNS_FAILED, words),
-            None => Judgement::unknown(type_, reasons::NOT_PROBED, "not tried yet"),
+        Judgement::unknown(type_, reasons::NOT_PROBED, "not tried yet")
+    }
+
+    /// Of a trunk whose carrier is not asked: whether what the carrier is told leads to the pods, as
+    /// far as they can see from where they are.
+    fn leads_back(&self, pool: &Pool<'_>, not_asked: &str) -> Judgement {
+        let type_ = types::REACHABLE;
+        let statuses = || pool.ready().filter_map(|it| it.poll?.status.as_ref());
+        let told = || statuses().flat_map(|it| &it.advertised);
+        if let Some(lost) = told().find(|it| it.reaches_us == Some(false)) {
+            return Judgement::unknown(type_, reasons::SELF_CHECK_FAILED, &lost.message);
         }
+        let all = statuses().count();
+        let well = |it: &&NodeStatus| {
+            !it.advertised.is_empty() && it.advertised.iter().all(|it| it.reaches_us == Some(true))
+        };
+        let well = statuses().filter(well).count();
+        if all == 0 || well < all {
+            return Judgement::unknown(type_, reasons::DISABLED, not_asked);
+        }
+        let message =
+            format!("{not_asked}; the address that it is told leads to {well}/{all} media pods");
+        Judgement::yes(type_, reasons::SELF_CHECK_OK, message)
     }
 
     /// A carrier in a public network cannot send to a private address.

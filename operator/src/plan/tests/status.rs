@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::sim::Sim;
 use crate::plan::{Status, plan};
-use crate::world::{OptionsReport, Probe, Refusal, Rejected};
+use crate::world::{AdvertisedReport, ConnectionReport, OptionsReport, Refusal, Rejected};
 
 fn route(number: &str) -> serde_json::Value {
     json!([{"name": "one", "numbers": [number], "agentRef": {"name": "support"}}])
@@ -19,7 +19,8 @@ fn everything_is_said_at_first_sight() {
     assert_eq!(trunk("Accepted"), "True Accepted: ");
     assert_eq!(trunk("ResolvedRefs"), "True ResolvedRefs: ");
     assert_eq!(trunk("Programmed"), "False NoPods: no media pod is ready");
-    assert_eq!(trunk("Reachable"), "Unknown Disabled: nothing to ask: the trunk only takes calls");
+    let not_asked = "the carrier is not asked: the trunk only takes calls";
+    assert_eq!(trunk("Reachable"), format!("Unknown Disabled: {not_asked}"));
     assert_eq!(trunk("Ready"), "False NoPods: no media pod is ready");
     assert_eq!(sim.condition("Agent", "support", "Ready"), "False NoPods: no media pod is ready");
 }
@@ -257,28 +258,68 @@ fn an_agent_that_nobody_uses_waits_for_a_trunk() {
 
 #[test]
 fn an_agent_that_cannot_be_reached_is_not_ready() {
-    let mut sim = Sim::with_pool(1);
-    sim.world
-        .probes
-        .agents
-        .insert("support".into(), Probe::ConnectFailed("connection refused".into()));
+    let mut sim = Sim::with_pool(2);
     sim.settle();
+    assert_eq!(sim.condition("Agent", "support", "Reachable"), "Unknown NotProbed: not tried yet");
+    let report = |ok, reason: &str, message: &str| ConnectionReport {
+        ok,
+        reason: reason.into(),
+        message: message.into(),
+    };
+    let mut say = |pod: &str, report: ConnectionReport| {
+        sim.connections.insert(pod.into(), report);
+        sim.settle();
+        sim.condition("Agent", "support", "Ready")
+    };
+    let well = || report(true, "Connected", "takes connections");
+    assert_eq!(say("default-0", well()), "True Ready: ready for calls");
     assert_eq!(
-        sim.condition("Agent", "support", "Ready"),
-        "False ConnectFailed: connection refused"
+        say("default-1", report(false, "ConnectFailed", "its name does not resolve")),
+        "False ConnectFailed: 1/2 media pods reach it: its name does not resolve"
     );
-    sim.world.probes.agents.insert("support".into(), Probe::Ok { rtt_milliseconds: 4 });
-    sim.settle();
-    assert_eq!(sim.condition("Agent", "support", "Reachable"), "True Connected: takes connections");
+    let refused = report(false, "AuthFailed", "it answered the upgrade with HTTP 401");
+    assert_eq!(
+        say("default-1", refused),
+        "False AuthFailed: 1/2 media pods reach it: it answered the upgrade with HTTP 401"
+    );
+    assert_eq!(say("default-1", well()), "True Ready: ready for calls");
+    let reachable = sim.condition("Agent", "support", "Reachable");
+    assert_eq!(reachable, "True Connected: 2/2 media pods reach it");
+}
+
+#[test]
+fn a_trunk_that_only_takes_calls_says_whether_its_address_leads_to_the_pods() {
+    let mut sim = Sim::with_pool(2);
+    let advertised = |reaches_us: Option<bool>| AdvertisedReport {
+        address: "203.0.113.7".into(),
+        reaches_us,
+        message: "203.0.113.7:5061 over TLS: WORDS".into(),
+    };
+    let mut say = |reaches_us| {
+        sim.advertised = vec![advertised(Some(true)), advertised(reaches_us)];
+        sim.settle();
+        let ready = sim.condition("Trunk", "carrier-a", "Ready");
+        assert!(ready.starts_with("True"), "nobody but the carrier knows: {ready}");
+        sim.condition("Trunk", "carrier-a", "Reachable")
+    };
+    let not_asked = "the carrier is not asked: the trunk only takes calls";
+    assert_eq!(
+        say(Some(true)),
+        format!(
+            "True SelfCheckOK: {not_asked}; the address that it is told leads to 2/2 media pods"
+        )
+    );
+    assert_eq!(say(Some(false)), "Unknown SelfCheckFailed: 203.0.113.7:5061 over TLS: WORDS");
+    assert_eq!(say(None), format!("Unknown Disabled: {not_asked}"));
 }
 
 #[test]
 fn a_carrier_that_does_not_answer_counts_for_who_calls_out() {
     let mut sim = Sim::with_pool(1);
-    sim.trunk("out", json!({"outbound": {"addresses": ["sip.carrier.example"]}}));
-    sim.world.probes.carriers.insert("out".into(), Probe::Timeout);
+    sim.trunk("carrier-a", json!({"outbound": {"addresses": ["sip.carrier.example"]}}));
+    sim.options = Some(OptionsReport { reason: "OptionsTimeout".into(), ..Default::default() });
     sim.settle();
-    assert!(sim.condition("Trunk", "out", "Ready").starts_with("False OptionsTimeout"));
+    assert!(sim.condition("Trunk", "carrier-a", "Ready").starts_with("False OptionsTimeout"));
     assert!(sim.events.contains(&"CarrierUnreachable"));
 }
 

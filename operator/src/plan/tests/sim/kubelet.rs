@@ -123,8 +123,9 @@ impl Sim {
             )]),
             agents: BTreeMap::from([(
                 "support".into(),
-                AgentReport { calls, ..AgentReport::default() },
+                AgentReport { calls, connection: self.connections.get(name).cloned() },
             )]),
+            advertised: self.advertised.clone(),
             rejected: self.rejected.clone(),
             ..NodeStatus::default()
         };

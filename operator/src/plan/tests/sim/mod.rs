@@ -14,7 +14,10 @@ use zeroize::Zeroizing;
 
 use crate::names;
 use crate::plan::{self, Plan, PodChange, Status};
-use crate::world::{Object, OptionsReport, Probes, RandomText, Rejected, Settings, World};
+use crate::world::{
+    AdvertisedReport, ConnectionReport, Object, OptionsReport, RandomText, Rejected, Settings,
+    World,
+};
 
 pub(in crate::plan::tests) const NAMESPACE: &str = "voice";
 
@@ -50,6 +53,9 @@ pub(in crate::plan::tests) struct Sim {
     pub(in crate::plan::tests) rejected: Vec<Rejected>,
     /// What every pod says of the carrier of `carrier-a`.
     pub(in crate::plan::tests) options: Option<OptionsReport>,
+    /// What each pod says of its way to agent `support`.
+    pub(in crate::plan::tests) connections: BTreeMap<String, ConnectionReport>,
+    pub(in crate::plan::tests) advertised: Vec<AdvertisedReport>,
     pub(in crate::plan::tests) deletions: Vec<Deletion>,
     pub(in crate::plan::tests) events: Vec<&'static str>,
 }
@@ -71,7 +77,6 @@ impl Sim {
                 nodes: Some(BTreeMap::new()),
                 objects: BTreeMap::new(),
                 resolved: BTreeMap::new(),
-                probes: Probes::default(),
                 refused: BTreeMap::new(),
                 rendered: BTreeMap::new(),
                 status_written: BTreeMap::new(),
@@ -89,6 +94,8 @@ impl Sim {
             stale: BTreeSet::new(),
             rejected: Vec::new(),
             options: None,
+            connections: BTreeMap::new(),
+            advertised: Vec::new(),
             deletions: Vec::new(),
             events: Vec::new(),
         };
