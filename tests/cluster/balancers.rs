@@ -57,10 +57,12 @@ fn calls_come_through_load_balancers_once_the_cloud_has_given_both_addresses() {
     for slot in 0..SLOTS {
         waits_for(&release, slot, &[NO_SIP, NO_AUDIO]);
     }
-    let types = namespace.kubectl(&["get", "services", "-o=jsonpath={range .items[*]}{.metadata.name}={.spec.type}/{.spec.externalTrafficPolicy} {end}"]);
-    for service in ["default-sip", "default-0", "default-1"] {
-        assert!(types.contains(&format!("{service}=LoadBalancer/Local ")), "{types}");
-    }
+    wait_until("each Service is a load balancer", SOON, || {
+        let types = "-o=jsonpath={range .items[*]}{.metadata.name}={.spec.type}/{.spec.externalTrafficPolicy} {end}";
+        let types = namespace.kubectl(&["get", "services", types]);
+        let is = |service| types.contains(&format!("{service}=LoadBalancer/Local "));
+        ["default-sip", "default-0", "default-1"].into_iter().all(is).then_some(())
+    });
     give_address(&release, "default-sip", SIP);
     for slot in 0..SLOTS {
         waits_for(&release, slot, &[NO_AUDIO]);

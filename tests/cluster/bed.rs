@@ -145,8 +145,17 @@ impl Cluster {
 
     /// Sends a signal to a program of a machine, such as `kube-apiserver` on `control`.
     pub(crate) fn signal(&self, machine: &str, program: &str, signal: &str) {
-        run(&mut bed(&self.name, &["signal", machine, program, signal]), "")
-            .unwrap_or_else(|error| panic!("{error}"));
+        self.try_signal(machine, program, signal).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// The same; an error is what the bed said.
+    pub(crate) fn try_signal(
+        &self,
+        machine: &str,
+        program: &str,
+        signal: &str,
+    ) -> Result<(), String> {
+        run(&mut bed(&self.name, &["signal", machine, program, signal]), "").map(drop)
     }
 
     /// The process of a container on its machine, by the `containerID` of the pod's status.
@@ -161,10 +170,8 @@ impl Cluster {
 
     /// A new namespace; dropped, it goes, and all in it.
     pub(crate) fn namespace(&self, name: &str) -> Namespace<'_> {
-        if !self.ours {
-            // What the run before has left there.
-            self.kubectl(&["delete", "namespace", name, "--ignore-not-found"]);
-        }
+        // What the run before, or a test that failed, has left there.
+        self.kubectl(&["delete", "namespace", name, "--ignore-not-found"]);
         self.kubectl(&["create", "namespace", name]);
         // A pod is refused before its service account is there.
         wait_until("the namespace has its service account", SOON, || {

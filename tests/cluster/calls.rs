@@ -8,7 +8,7 @@ use trunkline_tests::certificate::Certificate;
 use trunkline_tests::process::wait_until;
 
 use crate::bed::{Cluster, SOON, run};
-use crate::carrier::{assert_all_well, call, call_with, refusal, result};
+use crate::carrier::{assert_all_well, call, call_with, hang_up, refusal, result, talk};
 use crate::manifests::{POD_NETWORK, TRUNK, bot, pool};
 use crate::release::Release;
 
@@ -138,8 +138,7 @@ fn a_rollout_replaces_a_pod_whose_calls_go_on_to_their_own_end() {
     namespace.apply(TRUNK).expect("a Trunk");
     release.taking_calls("carrier-a");
     let old = release.address("default-0");
-    let mut talking = call(&release, "talking", &old, 5, 40);
-    talking.wait_for_event("window-begin", 0, SOON);
+    let talking = talk(&release, "talking", &old, 5);
 
     let smaller = r#"{"spec": {"resources": {"limits": {"memory": "256Mi"}}}}"#;
     namespace.kubectl(&["patch", "mediapool", "default", "--type=merge", "--patch", smaller]);
@@ -152,8 +151,7 @@ fn a_rollout_replaces_a_pod_whose_calls_go_on_to_their_own_end() {
     assert_all_well(&result(call(&release, "new", &release.address("default-1"), 2, 2)), 2);
     let why = wait_until("the old pod refuses a call", SOON, || refusal(&release, &old));
     assert!(why.starts_with("503"), "{why}");
-    assert!(talking.is_running(), "calls were talking all along: {}", talking.tail());
-    assert_all_well(&result(talking), 5);
+    assert_all_well(&hang_up(talking), 5);
     namespace.wait_for("delete", "pod/default-0");
 }
 

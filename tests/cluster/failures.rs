@@ -8,9 +8,9 @@ use serde_json::Value;
 use trunkline_tests::process::wait_until;
 
 use crate::bed::{Cluster, SOON};
-use crate::carrier::{assert_all_well, call, result};
+use crate::carrier::{assert_all_well, hang_up, talk_on};
 use crate::release::Release;
-use crate::row::{CARRIER, Row, pool, trunk, wait_for_refusal};
+use crate::row::{CARRIER, LATER, Row, pool, trunk, wait_for_refusal};
 
 fn release() -> &'static Release<'static> {
     static RELEASE: OnceLock<Release<'static>> = OnceLock::new();
@@ -42,7 +42,6 @@ fn secret_missing_created_later_the_trunk_is_ready_seconds_after_without_a_resta
     let began = Instant::now();
     namespace.wait_for("condition=Ready", &object);
     println!("ready {:?} after the Secret was created", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(row.pods(), before);
     namespace.kubectl(&["delete", "trunk", name]);
 }
@@ -97,14 +96,12 @@ fn trunk_deleted_mid_call_new_calls_are_refused_and_those_that_are_up_end_by_the
     let other = trunk(name, row.name, CARRIER).replace("{name: main,", other);
     row.namespace().apply(&other).expect("a Trunk");
     row.namespace().wait_for("condition=Ready", &format!("trunk/{name}"));
-    let mut talking = call(row.release, "trunk-deleted", &target, 2, 25);
-    talking.wait_for_event("window-begin", 0, SOON);
+    let talking = talk_on(row.release, "trunk-deleted", &target, 2);
     // It comes back when the object is gone: nothing holds it.
     row.namespace().kubectl(&["delete", "trunk", row.name, "--timeout=20s"]);
-    let why = wait_for_refusal(row.release, row.name, &target, &["403", "404"]);
+    let why = wait_for_refusal(row.release, &target, &["403", "404"]);
     println!("refused: {why}");
-    assert!(talking.is_running(), "calls were up all along: {}", talking.tail());
-    assert_all_well(&result(talking), 2);
+    assert_all_well(&hang_up(talking), 2);
     row.namespace().kubectl(&["delete", "trunk", name]);
 }
 
@@ -112,16 +109,14 @@ fn trunk_deleted_mid_call_new_calls_are_refused_and_those_that_are_up_end_by_the
 fn agent_deleted_mid_call_new_calls_find_nobody_and_those_that_are_up_go_on() {
     let row = Row::start(release(), "agent-deleted", 1);
     let target = row.address(0);
-    let mut talking = call(row.release, "agent-deleted", &target, 2, 25);
-    talking.wait_for_event("window-begin", 0, SOON);
+    let talking = talk_on(row.release, "agent-deleted", &target, 2);
     row.namespace().kubectl(&["delete", "agent", row.name, "--timeout=20s"]);
     let trunk = format!("trunk/{}", row.name);
     let words = row.wait_for_reason(&trunk, "ResolvedRefs", "AgentNotFound");
     assert!(words.contains("Agent \"agent-deleted\" not found"), "{words}");
-    let why = wait_for_refusal(row.release, row.name, &target, &["404", "480"]);
+    let why = wait_for_refusal(row.release, &target, &["404", "480"]);
     println!("refused: {why}");
-    assert!(talking.is_running(), "calls were up all along: {}", talking.tail());
-    assert_all_well(&result(talking), 2);
+    assert_all_well(&hang_up(talking), 2);
 }
 
 #[test]
@@ -197,8 +192,7 @@ fn port_range_exhausted_by_draining_pods_is_said_and_ends_with_their_calls() {
     let pool = format!("mediapool/{name}");
 
     // A pod with a call drains, and the next rollout finds both blocks taken.
-    let mut talking = call(row.release, row.name, &row.address(0), 1, 60);
-    talking.wait_for_event("window-begin", 0, SOON);
+    let talking = talk_on(row.release, row.name, &row.address(0), 1);
     row.new_revision(r#"{"limits": {"memory": "300Mi"}}"#);
     row.wait_for_drain(0);
     row.new_revision(r#"{"limits": {"memory": "301Mi"}}"#);
@@ -209,7 +203,7 @@ fn port_range_exhausted_by_draining_pods_is_said_and_ends_with_their_calls() {
         told.first().filter(|it| it["type"] == "Warning").map(drop)
     });
     row.assert_takes_calls(1);
-    assert_all_well(&result(talking), 1);
+    assert_all_well(&hang_up(talking), 1);
     row.wait_for_reason(&pool, "ScalingLimited", "WithinLimits");
 }
 
@@ -235,8 +229,11 @@ fn status_poll_fails_for_one_pod_its_numbers_are_frozen_and_after_a_minute_it_is
     ));
     let began = Instant::now();
     let pool = format!("mediapool/{}", row.name);
-    let words = row.wait_for_reason(&pool, "ScalingLimited", "MetricsMissing");
-    assert!(words.contains("pod poll-fails-1 does not answer the operator"), "{words}");
+    let limited = "-o=jsonpath={.status.conditions[?(@.type==\"ScalingLimited\")].message}";
+    wait_until("the silent pod is named", LATER, || {
+        let words = namespace.kubectl(&["get", &pool, limited]);
+        words.contains("pod poll-fails-1 does not answer the operator").then_some(())
+    });
     namespace.kubectl(&["scale", "mediapool", row.name, "--replicas=1"]);
     let ready = "-o=jsonpath={.status.readyReplicas}";
     assert_eq!(namespace.kubectl(&["get", "mediapool", row.name, ready]), "2", "it still counts");

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 use trunkline_tests::process::wait_until;
 
@@ -60,7 +59,9 @@ fn a_restricted_namespace_refuses_a_pod_on_the_network_of_its_node() {
     let restricted = "pod-security.kubernetes.io/enforce=restricted";
     namespace.kubectl(&["label", "namespace", "restricted", restricted]);
     let pod = r#"{apiVersion: v1, kind: Pod, metadata: {name: host}, spec: {hostNetwork: true, containers: [{name: c, image: "localhost/busybox:1"}]}}"#;
-    let refused = namespace.apply(pod).expect_err("hostNetwork is not restricted");
+    // Admission hears of the label a moment later than we.
+    let dry = ["--namespace=restricted", "create", "--dry-run=server", "--filename=-"];
+    let refused = wait_until("the label counts", SOON, || cluster.try_kubectl(&dry, pod).err());
     assert!(refused.contains("violates PodSecurity \"restricted"), "{refused}");
     assert!(refused.contains("hostNetwork=true"), "{refused}");
 }
@@ -77,7 +78,7 @@ fn a_service_account_may_do_what_it_was_given_and_nothing_else() {
     let list = |resource: &str| {
         cluster.try_kubectl(&["get", resource, "--namespace=rights", as_account], "")
     };
-    list("trunks").expect("it may list trunks");
+    wait_until("it may list trunks", SOON, || list("trunks").ok());
     let refused = list("secrets").expect_err("nobody gave it Secrets");
     assert!(refused.contains("Forbidden"), "{refused}");
 }
@@ -153,9 +154,7 @@ fn a_cluster_survives_its_api_server_and_goes_with_its_owner() {
 
     owner.kill().expect("it sleeps");
     owner.wait().expect("it is ours");
-    wait_until("the cluster has gone", Duration::from_secs(20), || {
-        (!cluster.is_running()).then_some(())
-    });
+    wait_until("the cluster has gone", 2 * SOON, || (!cluster.is_running()).then_some(()));
     let mut groups = Command::new("find");
     groups.args(["/sys/fs/cgroup", "-name", "trunkline-bed-owned"]);
     let left = groups.output().expect("find is everywhere").stdout;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use trunkline_tests::process::wait_until;
 
 use crate::bed::{Cluster, SOON};
-use crate::carrier::{assert_all_well, call, result};
+use crate::carrier::{assert_all_well, call, hang_up, result, talk_on};
 use crate::release::Release;
 use crate::rights::{Request, requests};
 use crate::row::{LATER, Row};
@@ -26,6 +26,29 @@ fn cluster() -> MutexGuard<'static, Option<&'static Cluster>> {
     cluster
 }
 
+/// A program that stands still until this goes, however the test ends.
+struct Frozen<'a> {
+    cluster: &'a Cluster,
+    machine: String,
+    program: &'static str,
+}
+
+impl<'a> Frozen<'a> {
+    fn new(cluster: &'a Cluster, machine: &str, program: &'static str) -> Self {
+        cluster.signal(machine, program, "STOP");
+        Self { cluster, machine: machine.to_owned(), program }
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let going_on = self.cluster.try_signal(&self.machine, self.program, "CONT");
+        if let Err(error) = going_on {
+            eprintln!("{} of {} stands still: {error}", self.program, self.machine);
+        }
+    }
+}
+
 #[test]
 fn api_server_down_calls_go_on_new_ones_are_taken_and_no_pod_is_touched_afterwards() {
     let turn = cluster();
@@ -33,17 +56,16 @@ fn api_server_down_calls_go_on_new_ones_are_taken_and_no_pod_is_touched_afterwar
     let release = Release::install(cluster, "api-down", "baseline");
     let row = Row::start(&release, "api-down", 2);
     let (pods, targets) = (row.pods(), [row.address(0), row.address(1)]);
-    let mut talking = call(&release, "talking", &targets[0], 3, 45);
-    talking.wait_for_event("window-begin", 0, SOON);
+    let talking = talk_on(&release, "talking", &targets[0], 3);
 
-    cluster.signal("control", "kube-apiserver", "STOP");
+    let frozen = Frozen::new(cluster, "control", "kube-apiserver");
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(25) {
         for target in &targets {
             assert_all_well(&result(call(&release, "during", target, 1, 1)), 1);
         }
     }
-    cluster.signal("control", "kube-apiserver", "CONT");
+    drop(frozen);
     // A change is obeyed again, and that was all that waited.
     wait_until("the API server answers", SOON, || {
         cluster.try_kubectl(&["get", "--raw=/readyz"], "").ok()
@@ -57,7 +79,7 @@ fn api_server_down_calls_go_on_new_ones_are_taken_and_no_pod_is_touched_afterwar
         "trunk/api-down",
         &format!("--timeout={}s", LATER.as_secs()),
     ]);
-    assert_all_well(&result(talking), 3);
+    assert_all_well(&hang_up(talking), 3);
     assert_eq!(row.pods(), pods, "the same pods, none restarted");
 }
 
@@ -72,9 +94,8 @@ fn node_lost_its_pod_is_replaced_after_20_s_and_drained_not_killed_when_the_node
         release.namespace.kubectl(&["get", "pod", &pod, "-o=jsonpath={.spec.nodeName}"])
     };
     let lost = node(0);
-    let mut talking = call(&release, "talking", &row.address(0), 2, 70);
-    talking.wait_for_event("window-begin", 0, SOON);
-    cluster.signal(&lost, "kubelet", "STOP");
+    let talking = talk_on(&release, "talking", &row.address(0), 2);
+    let frozen = Frozen::new(cluster, &lost, "kubelet");
     let began = Instant::now();
     // What the controller of nodes says after 50 s of silence.
     let patch = json!({"status": {"conditions": [{
@@ -86,12 +107,12 @@ fn node_lost_its_pod_is_replaced_after_20_s_and_drained_not_killed_when_the_node
     wait_until("a replacement is made", LATER, || (row.pods().len() >= 3).then_some(()));
     println!("replaced {:?} after the node was lost", began.elapsed());
     assert!(began.elapsed() > Duration::from_secs(18), "a hiccup is no loss");
-    assert!(talking.is_running(), "media does not need the kubelet: {}", talking.tail());
 
-    cluster.signal(&lost, "kubelet", "CONT");
+    drop(frozen);
     cluster.kubectl(&["wait", "--for=condition=Ready", &format!("node/{lost}"), "--timeout=60s"]);
     row.wait_for_drain(0);
-    assert_all_well(&result(talking), 2);
+    // Media does not need the kubelet.
+    assert_all_well(&hang_up(talking), 2);
     let gone = format!("--timeout={}s", LATER.as_secs());
     release.namespace.kubectl(&["wait", "--for=delete", "pod/node-lost-0", &gone]);
 }
@@ -218,7 +239,7 @@ fn five_thousand_trunks_applied_at_once_are_one_bounded_render() {
          after it; {rest} requests in a minute of rest",
         applied.elapsed().saturating_sub(since_written.0.elapsed())
     );
-    assert!((1..=2).contains(&renders), "one, and perhaps one that was under way");
+    assert!((1..=3).contains(&renders), "one, and what was under way");
     assert!(rest <= 30, "{rest} requests");
     for (pod, memory) in operators_memory(&release) {
         println!("{pod}: {} MiB at most", memory >> 10);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use trunkline_tests::process::wait_until;
 
 use crate::bed::{Namespace, SOON};
-use crate::carrier::{assert_all_well, call, result};
+use crate::carrier::{assert_all_well, call, refusal, result};
 use crate::manifests::bot;
 use crate::release::Release;
 
@@ -83,7 +83,7 @@ impl<'a> Row<'a> {
     pub(crate) fn wait_for_drain(&self, slot: u32) {
         let pod = format!("{}-{slot}", self.name);
         wait_until("the pod drains", LATER, || {
-            let pod = self.namespace().kubectl(&["get", "pod", &pod, "-o=json"]);
+            let pod = self.namespace().try_kubectl(&["get", "pod", &pod, "-o=json"]).ok()?;
             let pod: Value = serde_json::from_str(&pod).ok()?;
             pod["metadata"]["annotations"].get("trunkline.dev/drain").map(drop)
         });
@@ -111,12 +111,13 @@ pub(crate) fn wait_for_reason(
     condition: &str,
     reason: &str,
 ) -> String {
-    let field =
-        |field| format!("jsonpath={{.status.conditions[?(@.type==\"{condition}\")].{field}}}");
-    let wanted = format!("--for={}={reason}", field("reason"));
-    let timeout = format!("--timeout={}s", LATER.as_secs());
-    namespace.kubectl(&["wait", &wanted, object, &timeout]);
-    namespace.kubectl(&["get", object, &format!("-o={}", field("message"))])
+    wait_until(&format!("{object}: {condition} is {reason}"), LATER, || {
+        let object = namespace.try_kubectl(&["get", object, "-o=json"]).ok()?;
+        let object: Value = serde_json::from_str(&object).ok()?;
+        let all = object.pointer("/status/conditions")?.as_array()?;
+        let it = all.iter().find(|it| it["type"] == condition && it["reason"] == reason)?;
+        it["message"].as_str().map(str::to_owned)
+    })
 }
 
 pub(crate) fn pool(name: &str, replicas: u32) -> String {
@@ -156,15 +157,8 @@ spec:
 }
 
 /// Waits until a new call to `target` is refused with one of these codes, and says with which.
-pub(crate) fn wait_for_refusal(
-    release: &Release<'_>,
-    name: &str,
-    target: &str,
-    codes: &[&str],
-) -> String {
+pub(crate) fn wait_for_refusal(release: &Release<'_>, target: &str, codes: &[&str]) -> String {
     wait_until("a new call is refused", SOON, || {
-        let refused = result(call(release, &format!("{name}-refused"), target, 1, 1));
-        let why = refused["failed"].as_object()?.keys().next()?.clone();
-        codes.iter().any(|code| why.starts_with(code)).then_some(why)
+        refusal(release, target).filter(|why| codes.iter().any(|code| why.starts_with(code)))
     })
 }

@@ -225,7 +225,7 @@ fn past_a_trunks_limit_calls_are_answered_503_with_retry_after() {
     let one = |text: String| text.replace("concurrentCalls: 500", "concurrentCalls: 1");
     let carrier = Carrier::start_with("busy", "UDP", FROM_CARRIER, one);
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| carrier.run("basic", &["-d", "4000"], Duration::from_secs(20)));
+        let first = scope.spawn(|| carrier.run("basic", &["-d", "10000"], Duration::from_secs(30)));
         newest_call(&carrier.node, "the first call is active", |call| call["state"] == "Active");
         carrier.run("busy", &[], SOON);
         first.join().expect("the first call is not disturbed");

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, watch};
@@ -284,9 +283,14 @@ impl Door {
                     () = self.accept(&listener) => return,
                     said = listening.wait_for(|listen| !listen) => if said.is_err() { return },
                 }
-                // Who has connected already must not be turned away.
-                while let Some(Ok(accepted)) = listener.accept().now_or_never() {
-                    self.admit(accepted);
+                // Who has connected already must not be turned away, heard of yet or not.
+                if let Ok(listener) = listener.into_std() {
+                    while let Ok((stream, remote)) = listener.accept() {
+                        let stream = stream.set_nonblocking(true).map(|()| stream);
+                        if let Ok(stream) = stream.and_then(TcpStream::from_std) {
+                            self.admit((stream, remote));
+                        }
+                    }
                 }
             }
             if listening.wait_for(|listen| *listen).await.is_err() {

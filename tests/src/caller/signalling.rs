@@ -280,9 +280,10 @@ impl Answered {
         answered
     }
 
-    /// Sends a request of this method up to four times; the status of its final response.
+    /// Sends a request of this method again and again, for half a minute; the status of its final
+    /// response.
     async fn ask(&mut self, method: &str, request: &str) -> Option<u16> {
-        for _ in 0..4 {
+        for _ in 0..32 {
             self.signalling.send(request.to_owned());
             let answer = async {
                 while let Some(message) = self.inbox.recv().await {

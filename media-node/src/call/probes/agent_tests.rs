@@ -1,4 +1,5 @@
 //! Agents that are tried on a virtual clock.
+#![expect(clippy::disallowed_methods, reason = "any start will do for a virtual clock")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
