@@ -5,8 +5,8 @@
 //! by the *lead*, and those behind it keep the same distance. When the speech is over the lead is
 //! given back, which is one longer gap. So no deadline is ever computed from the time it is now.
 //!
-//! A frame of speech that is not here when it should leave has until its turn to come. Then either
-//! the clock forgives it, and those behind it leave when they would have, or it follows it.
+//! A frame of speech that is not here when it should leave has until its turn to come, and half a
+//! frame's time at least. It leaves when it comes, and those behind it when they would have.
 //!
 //! ```text
 //! turns   |         |         |         |         |         |         |
@@ -23,7 +23,7 @@ pub(super) struct Clock {
     next: u64,
     /// How far ahead of its turn; at most one frame.
     lead: Duration,
-    /// The next frame should have left, and is waited for until its turn.
+    /// The next frame should have left, and is waited for.
     overdue: bool,
 }
 
@@ -41,7 +41,7 @@ impl Clock {
 
     /// When the next frame leaves, or is waited for no longer.
     pub(super) fn deadline(&self) -> Instant {
-        if self.overdue { self.turn() } else { self.due() }
+        if self.overdue { self.patience() } else { self.due() }
     }
 
     /// When the next frame should leave.
@@ -49,20 +49,31 @@ impl Clock {
         self.turn() - self.lead
     }
 
-    /// The frame that is due is not here: it may come until its turn. False when that has passed.
+    /// Until when a late frame is waited for.
+    fn patience(&self) -> Instant {
+        self.turn().max(self.due() + self.frame / 2)
+    }
+
+    /// The frame that is due is not here, and may still come. False when it is too late for that.
     pub(super) fn wait(&mut self, now: Instant) -> bool {
-        self.overdue = self.turn() > now;
+        self.overdue = self.patience() > now;
         self.overdue
     }
 
-    /// By how much the frame that is waited for is late.
-    pub(super) fn lateness(&self, now: Instant) -> Option<Duration> {
-        self.overdue.then(|| now.saturating_duration_since(self.due()))
-    }
-
-    /// The late frame leaves now, those behind it when they would have left anyway.
+    /// The late frame is here and leaves now, those behind it when they would have left anyway.
     pub(super) fn forgive(&mut self) {
         self.overdue = false;
+    }
+
+    pub(super) fn lead(&self) -> Duration {
+        self.lead
+    }
+
+    /// How long before its turn something happened that the next frame had to wait for, or how long
+    /// after it.
+    pub(super) fn earliness(&self, at: Instant) -> Result<Duration, Duration> {
+        let turn = self.turn();
+        turn.checked_duration_since(at).ok_or_else(|| at.saturating_duration_since(turn))
     }
 
     /// When the next frame would leave without lead.
@@ -86,10 +97,10 @@ impl Clock {
         self.overdue = false;
     }
 
-    /// Speech was waiting without need: the next frame leaves so much earlier, within the lead that
-    /// is allowed.
-    pub(super) fn hurry(&mut self, step: Duration) {
-        self.lead = (self.lead + step).min(self.frame);
+    /// The lead comes nearer to `wanted`, by a step.
+    pub(super) fn approach(&mut self, wanted: Duration, step: Duration) {
+        let nearest = self.lead.saturating_sub(step);
+        self.lead = wanted.clamp(nearest, self.lead + step).min(self.frame);
     }
 
     /// Speech is over: the next frame waits for its turn.
@@ -98,10 +109,11 @@ impl Clock {
         self.overdue = false;
     }
 
-    /// Leaves out the frames whose deadline passed a whole frame ago or more, so that lateness
-    /// never becomes a burst. Returns how many.
+    /// Leaves out the frames that should have left, or were waited for beyond their turn, for a whole
+    /// frame or more, so that lateness never becomes a burst. Returns how many.
     pub(super) fn catch_up(&mut self, now: Instant) -> u64 {
-        let skipped = self.frames_in(now.saturating_duration_since(self.deadline()));
+        let latest = if self.overdue { self.turn() } else { self.due() };
+        let skipped = self.frames_in(now.saturating_duration_since(latest));
         self.next += skipped;
         skipped
     }
@@ -172,12 +184,36 @@ mod tests {
         clock.advance(); // due at 25, its turn is at 40
         assert!(clock.wait(start + ms(25)));
         assert_eq!(clock.deadline(), start + ms(40));
-        assert_eq!(clock.lateness(start + ms(28)), Some(ms(3)));
         clock.forgive();
         assert_eq!(clock.deadline(), start + ms(25));
         clock.advance();
         assert_eq!(clock.deadline(), start + ms(45));
         assert!(!clock.wait(start + ms(60)), "its turn has come");
+    }
+
+    #[test]
+    fn with_little_lead_a_late_frame_is_waited_for_beyond_its_turn() {
+        let start = Instant::now();
+        let mut clock = Clock::new(start, FRAME, ms(0));
+        clock.advance();
+        clock.pull(start + ms(18)); // its turn is at 20
+        assert!(clock.wait(start + ms(18)));
+        assert_eq!(clock.deadline(), start + ms(28));
+        assert!(!clock.wait(start + ms(28)));
+    }
+
+    #[test]
+    fn the_lead_changes_step_by_step_and_is_a_frame_at_most() {
+        let start = Instant::now();
+        let mut clock = Clock::new(start, FRAME, ms(0));
+        clock.advance();
+        clock.pull(start + ms(5)); // a lead of 15
+        let mut lead_after = |wanted| {
+            clock.approach(wanted, ms(2));
+            clock.lead()
+        };
+        assert_eq!([30, 30, 30].map(|wanted| lead_after(ms(wanted))), [17, 19, 20].map(ms));
+        assert_eq!([17, 17, 0].map(|wanted| lead_after(ms(wanted))), [18, 17, 15].map(ms));
     }
 
     #[test]
@@ -216,9 +252,9 @@ mod tests {
                 match what {
                     0 => clock.settle(),
                     1 => { clock.skip_to(now); clock.pull(now) }
-                    2 => clock.hurry(Duration::from_micros(wait_us / 90)),
+                    2 => clock.approach(Duration::from_micros(wait_us / 3), ms(1)),
                     3 => { clock.wait(now); }
-                    4 if clock.lateness(now).is_some() => clock.forgive(),
+                    4 => clock.forgive(),
                     _ => {}
                 }
                 if clock.deadline() > now {

@@ -12,6 +12,7 @@
 //! allocated for a packet. A hold is a line that carries nothing our way: the agent's speech goes on
 //! by the clock, its turn passes, and nobody hears it; speech from before the first sound is kept.
 
+mod arrivals;
 mod clock;
 mod feed;
 mod latch;
@@ -21,7 +22,6 @@ mod playout;
 mod receive;
 mod report;
 mod reports;
-mod slack;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any start will do for a virtual clock")]
 mod tests;
@@ -43,13 +43,13 @@ use crate::rtp::srtp;
 use crate::rtp::stats::{ReceiverStats, SenderStats};
 use crate::rtp::telephone_event::Detector;
 use crate::rtp::{SequenceNumber, Ssrc};
+use arrivals::Arrivals;
 use clock::Clock;
 use feed::Feed;
 use latch::Latch;
 use play::Pace;
 use playout::Playout;
 use reports::ReportClock;
-use slack::Slack;
 
 /// How long a gap in the caller's packets holds up what is behind it: one frame.
 const REORDER_HOLD: Duration = Duration::from_millis(20);
@@ -116,7 +116,7 @@ pub struct Media {
     playing: bool,
     clock: Clock,
     pace: Pace,
-    slack: Slack,
+    arrivals: Arrivals,
     /// Since when the next frame of speech is here, whole.
     complete_at: Instant,
     noise: ComfortNoise,
@@ -195,7 +195,7 @@ impl Media {
             playing: false,
             clock: Clock::new(now, frame, phase),
             pace: Pace::Parked,
-            slack: Slack::default(),
+            arrivals: Arrivals::default(),
             complete_at: now,
             noise: ComfortNoise::new(plan.codec, comfort_noise::DEFAULT_LEVEL, random.u64()),
             talking: false,

@@ -15,8 +15,10 @@ pub(super) const MAX_FRAME: Duration = Duration::from_millis(60);
 const MAX_PACKET_BYTES: usize = HEADER_LEN_BYTES + 480 + MAX_RTP_OVERHEAD_BYTES;
 /// With so many frames queued an agent runs ahead on purpose, and nothing waits without need.
 const AHEAD_FRAMES: usize = 4;
-/// A frame that leaves later than this after its time says nothing about waiting.
-const PUNCTUAL: Duration = Duration::from_millis(5);
+/// Nobody hears a gap that is longer or shorter by so much.
+const STEP: Duration = Duration::from_millis(1);
+/// After a longer pause an agent's frames no longer come when they would have.
+const SAME_SPEECH: Duration = Duration::from_millis(200);
 /// A pause of the agent that its record counts.
 const SILENCE: Duration = Duration::from_secs(2);
 
@@ -25,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 pub(super) enum Pace {
     /// Speech, each frame ahead of its turn by the same lead.
     Speaking,
-    /// Speech whose next frame is late, and may come until its turn.
+    /// Speech whose next frame is late, and is waited for.
     Waiting,
     /// Idle audio, each frame at its turn.
     Idle,
@@ -75,9 +77,9 @@ impl Media {
             if self.clock.deadline() > now {
                 return;
             }
-            self.tally.skipped_frames += self.clock.catch_up(now);
+            self.catch_up(now);
             if self.pace == Pace::Waiting {
-                self.clock.settle(); // for the frame that was waited for, its turn is the end
+                self.clock.settle(); // the frame that was waited for comes too late
             }
             if !self.playout.is_empty() {
                 self.speak(now, sink);
@@ -100,18 +102,20 @@ impl Media {
         }
     }
 
+    fn catch_up(&mut self, now: Instant) {
+        let skipped = self.clock.catch_up(now);
+        self.tally.skipped_frames += skipped;
+        for _ in 0..skipped {
+            self.arrivals.pass_turn(self.frame);
+        }
+    }
+
     /// There is a frame of speech to send: what a clock that was not speaking makes of it.
     fn resume(&mut self, now: Instant) {
         match self.pace {
             Pace::Idle => self.clock.pull(now),
             Pace::Waiting => {
-                let lateness = self.clock.lateness(now).unwrap_or_default();
-                if self.slack.forgives(lateness) {
-                    self.clock.forgive();
-                } else {
-                    self.clock.pull(now);
-                    self.slack.reset();
-                }
+                self.clock.forgive();
                 self.pace = Pace::Speaking;
             }
             Pace::Speaking | Pace::Parked => {}
@@ -127,6 +131,7 @@ impl Media {
     pub(super) fn park(&mut self) {
         self.pace = Pace::Parked;
         self.talking = false;
+        self.arrivals.reset();
     }
 
     fn muted(&self) -> bool {
@@ -142,21 +147,26 @@ impl Media {
         let mut packet = [0; MAX_PACKET_BYTES];
         let frame = &mut packet[HEADER_LEN_BYTES..HEADER_LEN_BYTES + self.frame_len];
         let spoken = self.playout.pop(frame);
-        let waited = now.saturating_duration_since(self.complete_at);
-        self.complete_at = now; // true if the next frame is here, and overwritten when it comes
+        let complete_at = std::mem::replace(&mut self.complete_at, now); // until the next one comes
         let codec = self.stream.codec();
         frame[spoken..].fill(silence_byte(codec));
         g711::transcode(codec, self.codec, frame);
         if self.pace != Pace::Speaking {
             self.pace = Pace::Speaking;
+            let goes_on = |ended_at| now.saturating_duration_since(ended_at) < SAME_SPEECH;
+            if !self.speech_ended_at.is_some_and(goes_on) {
+                self.arrivals.reset();
+            }
             self.count_silence(now);
-            self.slack.reset();
         }
-        let ahead = self.playout.len() >= AHEAD_FRAMES * self.frame_len;
-        let short = spoken < self.frame_len;
-        if now.saturating_duration_since(self.clock.deadline()) < PUNCTUAL {
-            let step = self.slack.record(if ahead || short { Duration::ZERO } else { waited });
-            self.clock.hurry(step);
+        if spoken == self.frame_len {
+            let ahead = self.playout.len() >= AHEAD_FRAMES * self.frame_len;
+            let early =
+                if ahead { Ok(self.clock.lead()) } else { self.clock.earliness(complete_at) };
+            self.arrivals.record(early);
+            if let Some(lead) = self.arrivals.lead() {
+                self.clock.approach(lead, STEP);
+            }
         }
         if self.muted() {
             self.talking = false;
@@ -194,6 +204,7 @@ impl Media {
             IdleAudio::Silence | IdleAudio::None => frame.fill(silence_byte(self.codec)),
         }
         self.talking = false;
+        self.arrivals.pass_turn(self.frame);
         self.send_frame(&mut packet, false, sink);
     }
 

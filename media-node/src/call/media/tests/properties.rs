@@ -183,7 +183,8 @@ fn an_hour_of_conversation_neither_drifts_nor_grows() {
             let samples = last.header.timestamp.wrapping_sub(first.header.timestamp);
             let rtp = Duration::from_micros(u64::from(samples) * 125);
             let wall = last.at - first.at;
-            assert!(rtp.abs_diff(wall) <= ms(20), "{rtp:?} {wall:?}");
+            // A frame ahead of its turn at most, or half a one behind it when one was waited for.
+            assert!(rtp.abs_diff(wall) <= ms(30), "{rtp:?} {wall:?}");
         }
         call.seen.agent.clear();
         call.seen.rtcp.clear();
