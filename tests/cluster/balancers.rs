@@ -9,7 +9,7 @@ use trunkline_tests::process::wait_until;
 
 use crate::bed::{Cluster, SOON, run};
 use crate::calls::is_trusted;
-use crate::carrier::{assert_all_well, call_with, result};
+use crate::carrier::{assert_all_well, call_with, result, softphone_hears_itself};
 use crate::manifests::{bot, pool};
 use crate::release::Release;
 
@@ -111,6 +111,7 @@ fn calls_come_through_load_balancers_once_the_cloud_has_given_both_addresses() {
             slots.extend(slots_of(&result));
         }
     }
+    softphone_hears_itself(&release, "softphone", &target);
     println!("{} nodes, answered by slots {slots:?}", nodes.len());
     assert!(slots.len() >= nodes.len(), "each node with a pod has answered");
 }

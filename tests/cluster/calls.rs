@@ -8,7 +8,9 @@ use trunkline_tests::certificate::Certificate;
 use trunkline_tests::process::wait_until;
 
 use crate::bed::{Cluster, SOON, run};
-use crate::carrier::{assert_all_well, call, call_with, hang_up, refusal, result, talk};
+use crate::carrier::{
+    assert_all_well, call, call_with, hang_up, refusal, result, softphone_hears_itself, talk,
+};
 use crate::manifests::{POD_NETWORK, TRUNK, bot, pool};
 use crate::release::Release;
 
@@ -29,6 +31,9 @@ fn two_manifests_bring_calls_to_both_nodes_and_a_certificate_rotated_meanwhile_i
     namespace.wait_for("jsonpath={.status.readyReplicas}=2", "mediapool/default");
 
     let nodes = ["203.0.113.11:5061", "203.0.113.12:5061"];
+    for (at, node) in nodes.iter().enumerate() {
+        softphone_hears_itself(&release, &format!("softphone-{at}"), node);
+    }
     let mut loads: Vec<_> = nodes
         .iter()
         .enumerate()
@@ -106,7 +111,9 @@ fn a_pool_on_the_network_of_pods_takes_calls_at_a_pods_address() {
     namespace.apply(TRUNK).expect("a Trunk");
     let address = release.taking_calls("carrier-a");
     println!("what to enter at the carrier: {address}");
-    assert_all_well(&result(call(&release, "load", &release.address("default-0"), 3, 3)), 3);
+    let target = release.address("default-0");
+    assert_all_well(&result(call(&release, "load", &target, 3, 3)), 3);
+    softphone_hears_itself(&release, "softphone", &target);
 }
 
 #[test]

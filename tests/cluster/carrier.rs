@@ -1,13 +1,21 @@
 //! The carrier, which is `control` on the public network: its calls, and what its callers heard.
 
+use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 use trunkline_tests::node::tool;
+use trunkline_tests::peers::Softphone;
 use trunkline_tests::process::Process;
+use trunkline_tests::sound;
+use trunkline_tests::wav::Wav;
 
 use crate::bed::SOON;
 use crate::release::Release;
+
+/// The public network.
+const PUBLIC: &str = "203.0.113.";
 
 /// Calls `target` from the carrier, and holds the calls for `seconds`.
 pub(crate) fn call(
@@ -64,6 +72,45 @@ pub(crate) fn refusal(release: &Release<'_>, target: &str) -> Option<String> {
     result["failed"].as_object()?.keys().next().cloned()
 }
 
+/// Addresses at which carriers reach what is not on the network of pods: both nodes, and balancers.
+pub(crate) fn reached_at() -> Vec<IpAddr> {
+    (11..=29).map(|host| IpAddr::from([203, 0, 113, host])).collect()
+}
+
+/// A PJSIP softphone calls `target` over TLS with mandatory SRTP, speaks to an agent that sends back
+/// what it hears, and hears itself. The certificate is checked unless `target` is a pod's address,
+/// which nobody knew when it was made.
+pub(crate) fn softphone_hears_itself(release: &Release<'_>, name: &str, target: &str) {
+    let file = |what: &str| {
+        let path = release.directory.join(format!("{name}-{what}.wav"));
+        path.into_os_string().into_string().expect("a path of UTF-8")
+    };
+    let (said_file, heard_file) = (file("said"), file("heard"));
+    let said = Wav::new(8000, sound::speech_like(8000, 8.0, 7));
+    said.write(Path::new(&said_file)).expect("the run's directory is writable");
+    let (uri, local) = (format!("sip:+15551230001@{target};transport=tls"), local(target));
+    let from = format!("sip:+15550100@{local}");
+    let mut arguments = vec!["--uri", &uri, "--from", &from, "--address", local];
+    arguments.extend(["--srtp", "mandatory", "--play", &said_file, "--record", &heard_file]);
+    arguments.extend(["--hangup-after", "8"]);
+    let ca = release.certificate.ca_file.to_str().expect("a path of UTF-8");
+    if target.starts_with(PUBLIC) {
+        arguments.extend(["--ca", ca]);
+    }
+    let on = |words: &[&str]| release.cluster.on("control", words);
+    let mut phone = Softphone::start_on(on, name, &release.directory, &arguments);
+    let media = phone.0.wait_for_event("media", 0, SOON);
+    assert_eq!(media["srtp"], true, "{media}");
+    phone.0.wait_for_event("end", 0, SOON);
+
+    let heard = Wav::read(Path::new(&heard_file)).expect("the softphone recorded");
+    let delays = sound::echo_delays(&said, &heard, &[2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5]);
+    println!("PJSIP to {target} and back, delay in ms and likeness: {delays:.3?}");
+    // The phone fills in for a frame that a busy machine made late, so some parts may suffer.
+    let well = delays.iter().filter(|(_, alike)| *alike > 0.9).count();
+    assert!(well >= 4, "what came back is not what was said: {delays:?}");
+}
+
 fn start(
     release: &Release<'_>,
     name: &str,
@@ -81,7 +128,7 @@ fn start(
 
 /// The carrier's address on the network of `target`.
 fn local(target: &str) -> &'static str {
-    if target.starts_with("203.0.113.") { "203.0.113.1" } else { "10.99.0.1" }
+    if target.starts_with(PUBLIC) { "203.0.113.1" } else { "10.99.0.1" }
 }
 
 /// What a load saw; it has ended.

@@ -8,6 +8,7 @@ use trunkline_tests::certificate::Certificate;
 use trunkline_tests::node::{run_directory, target_directory, tool, workspace};
 
 use crate::bed::{Cluster, Namespace, run};
+use crate::carrier;
 use crate::manifests::{TRUNK, bot, one_pod};
 
 /// The agent that gives every frame back.
@@ -76,7 +77,7 @@ impl<'a> Release<'a> {
         let enforce = format!("pod-security.kubernetes.io/enforce={pod_security}");
         cluster.kubectl(&["label", "namespace", name, &enforce]);
         let directory = run_directory("cluster", name);
-        let certificate = Certificate::make(&directory);
+        let certificate = Certificate::make_for(&directory, &carrier::reached_at());
         let (key, public) =
             (certificate.key_file.display(), certificate.certificate_file.display());
         let (key, public) = (format!("--key={key}"), format!("--cert={public}"));

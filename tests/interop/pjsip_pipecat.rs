@@ -94,7 +94,7 @@ fn what_is_said_comes_back_through_a_pipecat_bot_and_digits_arrive() {
     phone.0.wait_for_event("end", 0, SOON);
 
     let heard = Wav::read(Path::new(&site.file("heard.wav"))).expect("the softphone recorded");
-    let delays = echo_delays(&said, &heard, &[2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0]);
+    let delays = sound::echo_delays(&said, &heard, &[2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0]);
     report(&format!(
         "PJSIP - TLS, SRTP - node - WebSocket - Pipecat and back: {}",
         delays
@@ -108,20 +108,6 @@ fn what_is_said_comes_back_through_a_pipecat_bot_and_digits_arrive() {
     assert!(well.len() >= 4, "what came back is not what was said: {delays:?}");
     // A frame each way, the bot's 40 ms chunks, the softphone's jitter buffer, and its machine.
     assert!(well.iter().all(|(delay, _)| (0.0..1000.0).contains(delay)), "{delays:?}");
-}
-
-/// Delay in milliseconds and correlation of half a second said at each of `seconds`.
-fn echo_delays(said: &Wav, heard: &Wav, seconds: &[f64]) -> Vec<(f64, f64)> {
-    seconds
-        .iter()
-        .map(|second| {
-            let from = (second * f64::from(RATE)) as usize;
-            let part = &said.samples[from..from + RATE as usize / 2];
-            let found = sound::find(part, &heard.samples, from, from + RATE as usize)
-                .expect("the recording is longer than this");
-            ((found.at - from) as f64 * 1000.0 / f64::from(RATE), found.correlation)
-        })
-        .collect()
 }
 
 #[test]

@@ -22,6 +22,11 @@ pub struct Certificate {
 impl Certificate {
     /// Makes an authority and a certificate for `localhost` and 127.0.0.1, and writes them to `directory`.
     pub fn make(directory: &Path) -> Self {
+        Self::make_for(directory, &[])
+    }
+
+    /// The same, for these addresses too.
+    pub fn make_for(directory: &Path, addresses: &[IpAddr]) -> Self {
         let ca_key = KeyPair::generate().expect("a key can be made");
         let mut ca = CertificateParams::default();
         ca.distinguished_name.push(DnType::CommonName, "Trunkline test authority");
@@ -34,7 +39,9 @@ impl Certificate {
         let mut server =
             CertificateParams::new(vec!["localhost".to_owned()]).expect("a plain name");
         server.distinguished_name.push(DnType::CommonName, "localhost");
-        server.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let addresses = addresses.iter().copied().chain([loopback]);
+        server.subject_alt_names.extend(addresses.map(SanType::IpAddress));
         server.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = server.signed_by(&key, &issuer).expect("parameters are complete");

@@ -26,9 +26,17 @@ pub fn python() -> PathBuf {
 }
 
 fn peer(script: &str) -> Command {
-    let mut command = Command::new(python());
-    command.arg("-u").arg(workspace().join("tests/interop/peers").join(script));
+    let [program, arguments @ ..] = words(script);
+    let mut command = Command::new(program);
+    command.args(arguments);
     command
+}
+
+/// The words of a command for a script of `interop/peers/`.
+fn words(script: &str) -> [String; 3] {
+    let text = |path: PathBuf| path.into_os_string().into_string().expect("a path of UTF-8");
+    let script = workspace().join("tests/interop/peers").join(script);
+    [text(python()), "-u".to_owned(), text(script)]
 }
 
 /// A softphone (`interop/peers/pjsua_caller.py`) with these arguments.
@@ -37,6 +45,20 @@ pub struct Softphone(pub Process);
 impl Softphone {
     pub fn start(name: &str, directory: &Path, arguments: &[&str]) -> Self {
         let mut command = peer("pjsua_caller.py");
+        command.args(arguments);
+        Self(Process::start(name, command, directory))
+    }
+
+    /// The same on another machine: `on` makes a command of words there.
+    pub fn start_on(
+        on: impl FnOnce(&[&str]) -> Command,
+        name: &str,
+        directory: &Path,
+        arguments: &[&str],
+    ) -> Self {
+        let words = words("pjsua_caller.py");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let mut command = on(&words);
         command.args(arguments);
         Self(Process::start(name, command, directory))
     }

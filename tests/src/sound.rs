@@ -2,6 +2,8 @@
 
 use std::f64::consts::TAU;
 
+use crate::wav::Wav;
+
 /// A sine of that frequency and peak.
 pub fn tone(sample_rate_hz: u32, frequency_hz: f64, seconds: f64, peak: f64) -> Vec<i16> {
     let length = (f64::from(sample_rate_hz) * seconds) as usize;
@@ -89,6 +91,22 @@ pub fn find(needle: &[i16], hay: &[i16], from: usize, to: usize) -> Option<Match
         }
     }
     best
+}
+
+/// Delay in milliseconds and correlation of half a second said at each of `seconds`, in recordings that
+/// began in one instant.
+pub fn echo_delays(said: &Wav, heard: &Wav, seconds: &[f64]) -> Vec<(f64, f64)> {
+    let rate = said.sample_rate_hz;
+    seconds
+        .iter()
+        .map(|second| {
+            let from = (second * f64::from(rate)) as usize;
+            let part = &said.samples[from..from + rate as usize / 2];
+            let found = find(part, &heard.samples, from, from + rate as usize)
+                .expect("the recording is longer than this");
+            ((found.at - from) as f64 * 1000.0 / f64::from(rate), found.correlation)
+        })
+        .collect()
 }
 
 /// Root mean square of each `window` samples.

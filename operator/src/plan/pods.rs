@@ -222,17 +222,38 @@ impl<'a> Fleet<'a> {
             let now = self.agenda.now;
             if pod.annotation(names::CONFIG_HASH) != Some(hash) {
                 say(names::CONFIG_HASH, Some(hash.to_owned()));
-                say(names::CONFIG_KICKED, Some(format!("{now}/{now}")));
-            } else if let Some(first) = self.kick_again(pod, hash) {
-                say(names::CONFIG_KICKED, Some(format!("{first}/{now}")));
+            }
+            let news = [names::CONFIG_HASH, names::ADDRESS, names::SIP_ADDRESS];
+            let told = changes
+                .get(pod.name)
+                .is_some_and(|it| news.iter().any(|key| it.contains_key(*key)));
+            let kicked = match told {
+                true => Some(now),
+                false => self.kick_again(pod, hash),
+            };
+            if let Some(first) = kicked {
+                let kicked = Some(format!("{first}/{now}"));
+                changes
+                    .entry(pod.name)
+                    .or_default()
+                    .insert(names::CONFIG_KICKED.to_owned(), kicked);
             }
         }
     }
 
-    /// When the first kick was, if another one is due: the pod still reports another configuration.
+    /// When the first kick was, if another one is due: the pod's files are not what they should be. A
+    /// kubelet that is refreshing them at the moment something changes may miss the change, and looks
+    /// again a minute later by itself.
     fn kick_again(&self, pod: &Seen<'_>, hash: &str) -> Option<Timestamp> {
         let poll = pod.poll.filter(|it| it.silent_since.is_none())?;
-        if poll.status.as_ref()?.config_hash == hash {
+        let status = poll.status.as_ref()?;
+        let told =
+            [names::ADDRESS, names::SIP_ADDRESS].into_iter().filter_map(|it| pod.annotation(it));
+        let mut addresses = told.flat_map(|it| it.split(','));
+        let has_addresses =
+            addresses.all(|told| status.advertised.iter().any(|it| it.address == told));
+        let drains = status.state == NodeState::Draining || pod.drain().is_none();
+        if status.config_hash == hash && has_addresses && drains {
             return None;
         }
         let created = pod.pod.metadata.creation_timestamp.as_ref().map(|it| it.0);
@@ -241,6 +262,11 @@ impl<'a> Fleet<'a> {
             .and_then(|it| it.split_once('/'))
             .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)))
             .or(created.map(|it| (it, it)))?;
+        // A drain is marked by itself: it counts as a first kick.
+        let (first, last) = match pod.drain_started().filter(|it| *it > last) {
+            Some(started) => (started, started),
+            None => (first, last),
+        };
         let gap: SignedDuration = Timestamp::duration_since(last, first);
         let gap = gap.clamp(KICK, KICK_AT_MOST);
         // An answer from before the kick says nothing about it.

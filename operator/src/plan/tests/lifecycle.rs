@@ -4,6 +4,7 @@ use super::sim::Sim;
 use crate::names;
 use crate::plan::{PodChange, plan};
 use serde_json::json;
+use std::sync::Arc;
 
 #[test]
 fn a_new_pool_gets_its_pods_and_then_rests() {
@@ -48,7 +49,7 @@ fn a_deleted_default_pool_comes_back_when_its_last_pod_is_gone() {
 fn pods_of_a_pool_before_keep_their_slots_and_nothing_is_done_to_them() {
     let mut sim = Sim::with_pool(1);
     sim.settle();
-    let pod = std::sync::Arc::make_mut(sim.world.pods.get_mut("default-0").unwrap());
+    let pod = Arc::make_mut(sim.world.pods.get_mut("default-0").unwrap());
     pod.metadata.owner_references.as_mut().unwrap()[0].uid = "another".into();
     let plan = sim.pass();
     let names: Vec<_> = plan.pools["default"].pods.iter().map(|it| it.name.as_str()).collect();
@@ -366,10 +367,42 @@ fn pods_that_do_not_report_the_configuration_are_kicked_ever_more_seldom() {
 }
 
 #[test]
+fn a_kubelet_that_missed_a_drain_or_an_address_is_kicked_until_the_pod_knows() {
+    let kicked = |sim: &Sim| sim.annotation("default-1", names::CONFIG_KICKED).map(str::to_owned);
+    let mut sim = Sim::with_pool(2);
+    sim.settle();
+    let before = kicked(&sim);
+    sim.missed.insert("default-1".into());
+    sim.calls.extend([("default-0".to_owned(), 5), ("default-1".to_owned(), 1)]);
+    sim.scale(1);
+    sim.run_for(2);
+    assert_eq!((sim.draining(), kicked(&sim)), (vec!["default-1"], before.clone()));
+    sim.run_for(4);
+    let first = kicked(&sim);
+    assert_ne!(first, before);
+    sim.run_for(6);
+    assert_ne!(kicked(&sim), first, "again, until it drains");
+    sim.missed.clear();
+    sim.run_for(6);
+    let last = kicked(&sim);
+    sim.run_for(60);
+    assert_eq!(kicked(&sim), last);
+
+    let pod = Arc::make_mut(sim.world.pods.get_mut("default-0").expect("there"));
+    pod.metadata.annotations.as_mut().expect("there").remove(names::ADDRESS);
+    sim.run_for(2);
+    let told = |sim: &Sim, key| sim.annotation("default-0", key).map(str::to_owned);
+    assert!(told(&sim, names::ADDRESS).is_some());
+    let kick = told(&sim, names::CONFIG_KICKED).expect("told anew");
+    let (first, again) = kick.split_once('/').expect("two times");
+    assert_eq!(first, again, "a first kick");
+}
+
+#[test]
 fn an_evicted_pod_is_cleared_away_and_replaced() {
     let mut sim = Sim::with_pool(1);
     sim.settle();
-    let pod = std::sync::Arc::make_mut(sim.world.pods.get_mut("default-0").unwrap());
+    let pod = Arc::make_mut(sim.world.pods.get_mut("default-0").unwrap());
     pod.status = serde_json::from_value(json!({"phase": "Failed", "reason": "Evicted"})).unwrap();
     let plan = sim.pass();
     let names: Vec<_> = plan.pools["default"].pods.iter().map(|it| it.name.as_str()).collect();

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::sim::Sim;
 use crate::plan::{Status, plan};
-use crate::world::{AdvertisedReport, ConnectionReport, OptionsReport, Refusal, Rejected};
+use crate::world::{ConnectionReport, OptionsReport, Refusal, Rejected};
 
 fn route(number: &str) -> serde_json::Value {
     json!([{"name": "one", "numbers": [number], "agentRef": {"name": "support"}}])
@@ -290,13 +290,8 @@ fn an_agent_that_cannot_be_reached_is_not_ready() {
 #[test]
 fn a_trunk_that_only_takes_calls_says_whether_its_address_leads_to_the_pods() {
     let mut sim = Sim::with_pool(2);
-    let advertised = |reaches_us: Option<bool>| AdvertisedReport {
-        address: "203.0.113.7".into(),
-        reaches_us,
-        message: "203.0.113.7:5061 over TLS: WORDS".into(),
-    };
     let mut say = |reaches_us| {
-        sim.advertised = vec![advertised(Some(true)), advertised(reaches_us)];
+        sim.reaches_us = reaches_us;
         sim.settle();
         let ready = sim.condition("Trunk", "carrier-a", "Ready");
         assert!(ready.starts_with("True"), "nobody but the carrier knows: {ready}");
@@ -309,7 +304,7 @@ fn a_trunk_that_only_takes_calls_says_whether_its_address_leads_to_the_pods() {
             "True SelfCheckOK: {not_asked}; the address that it is told leads to 2/2 media pods"
         )
     );
-    assert_eq!(say(Some(false)), "Unknown SelfCheckFailed: 203.0.113.7:5061 over TLS: WORDS");
+    assert_eq!(say(Some(false)), "Unknown SelfCheckFailed: 198.51.100.20:5061 over TLS: WORDS");
     assert_eq!(say(None), format!("Unknown Disabled: {not_asked}"));
 }
 

@@ -11,7 +11,9 @@ use trunkline_crds::MediaPool;
 use super::{Sim, annotation};
 use crate::names;
 use crate::plan::config;
-use crate::world::{AgentReport, CallCounts, NodeState, NodeStatus, Poll, TrunkReport};
+use crate::world::{
+    AdvertisedReport, AgentReport, CallCounts, NodeState, NodeStatus, Poll, TrunkReport,
+};
 
 impl Sim {
     /// Places and starts pods, ends terminating ones without calls, and asks all for their status.
@@ -109,8 +111,24 @@ impl Sim {
             Some(before) => before.config_hash.clone(),
             None => config::in_force(&self.world, &pool).map(config::hash).unwrap_or_default(),
         };
+        // Of the time before a kubelet that stands still.
+        let stuck = before.filter(|_| self.missed.contains(name));
         let calls = self.calls.get(name).copied().unwrap_or(0);
-        let draining = annotation(&pod, names::DRAIN).is_some();
+        let draining = match stuck {
+            Some(before) => before.state == NodeState::Draining,
+            None => annotation(&pod, names::DRAIN).is_some(),
+        };
+        let told = [names::ADDRESS, names::SIP_ADDRESS].map(|it| annotation(&pod, it));
+        let told = told.into_iter().flatten().flat_map(|it| it.split(','));
+        let advertised = told.map(|it| AdvertisedReport {
+            address: it.to_owned(),
+            reaches_us: self.reaches_us,
+            message: format!("{it}:5061 over TLS: WORDS"),
+        });
+        let advertised = match stuck {
+            Some(before) => before.advertised.clone(),
+            None => advertised.collect(),
+        };
         let status = NodeStatus {
             config_hash: hash,
             state: if draining { NodeState::Draining } else { NodeState::Ready },
@@ -125,7 +143,7 @@ impl Sim {
                 "support".into(),
                 AgentReport { calls, connection: self.connections.get(name).cloned() },
             )]),
-            advertised: self.advertised.clone(),
+            advertised,
             rejected: self.rejected.clone(),
             ..NodeStatus::default()
         };

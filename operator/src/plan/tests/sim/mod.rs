@@ -15,8 +15,7 @@ use zeroize::Zeroizing;
 use crate::names;
 use crate::plan::{self, Plan, PodChange, Status};
 use crate::world::{
-    AdvertisedReport, ConnectionReport, Object, OptionsReport, RandomText, Rejected, Settings,
-    World,
+    ConnectionReport, Object, OptionsReport, RandomText, Rejected, Settings, World,
 };
 
 pub(in crate::plan::tests) const NAMESPACE: &str = "voice";
@@ -55,7 +54,9 @@ pub(in crate::plan::tests) struct Sim {
     pub(in crate::plan::tests) options: Option<OptionsReport>,
     /// What each pod says of its way to agent `support`.
     pub(in crate::plan::tests) connections: BTreeMap<String, ConnectionReport>,
-    pub(in crate::plan::tests) advertised: Vec<AdvertisedReport>,
+    pub(in crate::plan::tests) reaches_us: Option<bool>,
+    /// Pods whose files are not refreshed, and which therefore say nothing new.
+    pub(in crate::plan::tests) missed: BTreeSet<String>,
     pub(in crate::plan::tests) deletions: Vec<Deletion>,
     pub(in crate::plan::tests) events: Vec<&'static str>,
 }
@@ -95,7 +96,8 @@ impl Sim {
             rejected: Vec::new(),
             options: None,
             connections: BTreeMap::new(),
-            advertised: Vec::new(),
+            reaches_us: None,
+            missed: BTreeSet::new(),
             deletions: Vec::new(),
             events: Vec::new(),
         };
