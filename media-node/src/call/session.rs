@@ -297,6 +297,10 @@ impl Session {
         }
         self.heard_on(flow);
         match &request.method {
+            // Theirs has ended the dialog before; one that crosses ours still finds it.
+            Method::Bye if self.cause == Some(Cause::CallerHungUp) => {
+                self.respond(cx, id, request, StatusCode::CALL_DOES_NOT_EXIST, None);
+            }
             Method::Bye => {
                 self.respond(cx, id, request, StatusCode::OK, None);
                 self.end(cx, Cause::CallerHungUp);
