@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::super::advertised::Advertised;
 use super::super::media::AgentFailure;
-use super::super::switchboard::{Setup, Switchboard};
+use super::super::switchboard::Switchboard;
 use super::super::{AgentReason, AgentServer, AgentView, Output};
-use super::tests::config;
-use crate::random::Seeded;
+use super::tests::{config, switchboard};
 
 const SECOND: Duration = Duration::from_secs(1);
 const CONNECTING_TAKES: Duration = Duration::from_millis(4);
@@ -36,17 +35,7 @@ fn agent(name: &str, url: &str) -> String {
 impl Net {
     fn new(manifests: &str) -> Self {
         let start = Instant::now();
-        let node = Switchboard::new(Setup {
-            config: config(manifests),
-            advertised: Advertised::both(&[]),
-            slot: None,
-            peers: Default::default(),
-            rtp_ports: (20000, 20010),
-            random: Box::new(Seeded::new(5)),
-            transaction_random: Box::new(Seeded::new(6)),
-            pool_key: vec![7; 32],
-            epoch: (start, std::time::UNIX_EPOCH),
-        });
+        let node = switchboard(start, manifests, Advertised::both(&[]));
         let (fails, views) = (HashMap::new(), BTreeMap::new());
         let (answers, tried) = (Vec::new(), Vec::new());
         let mut net = Self { node, start, now: start, fails, answers, tried, views };

@@ -79,6 +79,21 @@ pub(super) fn config(manifests: &str) -> Arc<Config> {
     config
 }
 
+/// A node that has just begun.
+pub(super) fn switchboard(start: Instant, manifests: &str, advertised: Advertised) -> Switchboard {
+    Switchboard::new(Setup {
+        config: config(manifests),
+        advertised,
+        slot: None,
+        peers: Default::default(),
+        rtp_ports: (20000, 20010),
+        random: Box::new(Seeded::new(5)),
+        transaction_random: Box::new(Seeded::new(6)),
+        pool_key: vec![7; 32],
+        epoch: (start, UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
+    })
+}
+
 impl Net {
     fn new(manifests: &str) -> Self {
         Self::advertising(manifests, &[HERE])
@@ -86,17 +101,7 @@ impl Net {
 
     fn advertising(manifests: &str, public: &[&str]) -> Self {
         let start = Instant::now();
-        let node = Switchboard::new(Setup {
-            config: config(manifests),
-            advertised: told(public),
-            slot: None,
-            peers: Default::default(),
-            rtp_ports: (20000, 20010),
-            random: Box::new(Seeded::new(5)),
-            transaction_random: Box::new(Seeded::new(6)),
-            pool_key: vec![7; 32],
-            epoch: (start, UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
-        });
+        let node = switchboard(start, manifests, told(public));
         let mut net = Self {
             node,
             start,
