@@ -22,7 +22,7 @@ use super::objects::{self, Maker};
 use super::peers::peers;
 use super::placement::Wish;
 use super::seen::{Place, Seen, Trouble};
-use super::slots::FreeSlots;
+use super::slots::{FreeSlots, holders};
 use super::{Event, PodAction, PodChange, Regarding};
 use crate::names;
 use crate::world::NodeState;
@@ -122,7 +122,12 @@ impl<'a> Fleet<'a> {
             events.insert(pod.name, pod_event(pod.name, pod.uid, "DrainCancelled", false, note));
         }
 
-        for (pod, reason) in self.victims(&current, &outdated) {
+        let missing = room.saturating_sub(revived.len());
+        let mut victims = self.victims(&current, &outdated);
+        if missing > 0 && victims.is_empty() {
+            victims.extend(self.makes_way(&current, &outdated).map(|it| (it, why::ROLLOUT)));
+        }
+        for (pod, reason) in victims {
             if pod.process_up() {
                 self.mark(pod, reason, &mut changes, &mut events);
             } else {
@@ -140,7 +145,6 @@ impl<'a> Fleet<'a> {
                 event: events.remove(name),
             });
         }
-        let missing = room.saturating_sub(revived.len());
         self.create(missing, &mut outcome);
         outcome.progressing = self.progress(&current, &outdated);
         if outcome.limited.is_none() {
@@ -344,6 +348,42 @@ impl<'a> Fleet<'a> {
             victims.extend(going.map(|it| (it, why::SCALE_DOWN)));
         }
         victims
+    }
+
+    /// The old pod that drains before there is a new one, because no block of ports is free for a new
+    /// one beside it. Three quarters of the pods go on taking calls, and always one.
+    fn makes_way(
+        &self,
+        current: &[&'a Seen<'a>],
+        outdated: &[&'a Seen<'a>],
+    ) -> Option<&'a Seen<'a>> {
+        let media = &self.make.spec.exposure.media;
+        let hash = self.config_hash.filter(|_| !self.held)?;
+        if FreeSlots::new(media, self.pods).next().is_some()
+            || !current.iter().all(|it| it.proven(hash, self.agenda))
+        {
+            return None;
+        }
+        let serving =
+            current.iter().chain(outdated).filter(|it| it.takes_calls(self.agenda)).count();
+        let most = (current.len() + outdated.len()).min(self.desired());
+        let share = most.div_ceil(4);
+        let leaving = self.pods.iter().filter(|it| it.leaving()).count();
+        if leaving >= share || serving <= (most - share).max(1) {
+            return None;
+        }
+        // The block that fewest have to leave.
+        let is_outdated = |pod: &Seen<'_>| outdated.iter().any(|it| it.name == pod.name);
+        let (_, staying) = holders(media, self.pods)
+            .filter(|all| all.iter().all(|it| it.leaving() || is_outdated(it)))
+            .map(|all| all.into_iter().filter(|it| !it.leaving()).collect::<Vec<_>>())
+            .filter(|staying| !staying.is_empty())
+            .map(|staying| {
+                let calls: u32 = staying.iter().map(|it| it.calls()).sum();
+                ((staying.len(), calls), staying)
+            })
+            .min_by_key(|(cost, _)| *cost)?;
+        self.ranked(staying).next()
     }
 
     /// Whom to let go first: who takes no calls, then fewest calls, then the emptiest node, then the

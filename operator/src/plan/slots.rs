@@ -35,13 +35,32 @@ impl Iterator for FreeSlots<'_> {
             let slot = self.next;
             let ports = block(self.media, slot)?;
             self.next = slot.checked_add(1)?;
-            // After a change of the range an old pod's block may lie across new ones.
-            let free = |taken: &(u16, u16)| taken.1 < ports.0 || ports.1 < taken.0;
-            if !self.taken.contains(&slot) && self.blocks.iter().all(free) {
+            let overlaps = |taken: &(u16, u16)| overlap(*taken, ports);
+            if !self.taken.contains(&slot) && !self.blocks.iter().any(overlaps) {
                 return Some(PodPlace { slot, ports });
             }
         }
     }
+}
+
+/// Who keeps each slot from a new pod, by its name or its ports; free slots are left out.
+pub(super) fn holders<'a>(
+    media: &MediaPorts,
+    pods: &'a [Seen<'a>],
+) -> impl Iterator<Item = Vec<&'a Seen<'a>>> {
+    let blocks = (0..=u16::MAX).map_while(|slot| Some((slot, block(media, slot)?)));
+    let holders = blocks.map(|(slot, ports)| {
+        let holds = |it: &&Seen<'_>| {
+            it.slot == Some(slot) || it.media_ports().is_some_and(|taken| overlap(taken, ports))
+        };
+        pods.iter().filter(holds).collect::<Vec<_>>()
+    });
+    holders.filter(|it| !it.is_empty())
+}
+
+/// After a change of the range an old pod's block may lie across new ones.
+fn overlap(one: (u16, u16), other: (u16, u16)) -> bool {
+    one.0 <= other.1 && other.0 <= one.1
 }
 
 /// The ports of one slot, both ends included: `start + slot · portsPerPod` and on. Slot 0 of a range

@@ -306,6 +306,78 @@ fn an_exhausted_port_range_says_so_and_waits_for_the_oldest_drain() {
 }
 
 #[test]
+fn a_pool_without_a_free_block_rolls_by_draining_first_and_never_all() {
+    let mut sim = Sim::with_pool(4);
+    sim.edit_pool(|spec| {
+        spec["exposure"]["media"] =
+            json!({"portRange": {"start": 20000, "end": 20399}, "portsPerPod": 100});
+    });
+    sim.settle();
+    sim.image("media:2");
+    let mut fewest = 4;
+    for _ in 0..300 {
+        sim.tick();
+        let serving = sim.running().iter().filter(|it| !sim.draining().contains(it)).count();
+        fewest = fewest.min(serving);
+    }
+    assert_eq!(fewest, 3);
+    assert_eq!(sim.running().len(), 4);
+    let image = |it: &&str| sim.pod(it).spec.as_ref().unwrap().containers[0].image.clone();
+    assert!(sim.pod_names().iter().all(|it| image(it).as_deref() == Some("media:2")));
+    let progressing = sim.condition("MediaPool", "default", "Progressing");
+    assert!(progressing.starts_with("False"), "{progressing}");
+}
+
+#[test]
+fn a_bad_image_takes_one_old_pod_at_most_from_a_pool_without_a_free_block() {
+    let mut sim = Sim::with_pool(4);
+    sim.edit_pool(|spec| {
+        spec["exposure"]["media"] =
+            json!({"portRange": {"start": 20000, "end": 20399}, "portsPerPod": 100});
+    });
+    sim.settle();
+    sim.image("media:2-typo");
+    sim.run_for(600);
+    let stays = |it: &&&str| !sim.draining().contains(*it);
+    assert_eq!(sim.running().iter().filter(stays).count(), 3);
+}
+
+#[test]
+fn the_last_pod_does_not_make_way() {
+    let mut sim = Sim::with_pool(1);
+    sim.edit_pool(|spec| {
+        spec["exposure"]["media"] =
+            json!({"portRange": {"start": 20000, "end": 20099}, "portsPerPod": 100});
+    });
+    sim.settle();
+    sim.image("media:2");
+    sim.run_for(100);
+    assert_eq!(sim.draining(), Vec::<&str>::new());
+    let limited = sim.condition("MediaPool", "default", "ScalingLimited");
+    assert!(limited.starts_with("True PortRangeExhausted"), "{limited}");
+}
+
+/// An old pod's block lies across two new ones, and the pool grows.
+#[test]
+fn an_old_block_that_is_in_the_way_is_left() {
+    let mut sim = Sim::with_pool(3);
+    let ports = |sim: &mut Sim, per_pod: i32| {
+        sim.edit_pool(|spec| spec["exposure"]["media"]["portsPerPod"] = json!(per_pod));
+    };
+    ports(&mut sim, 700);
+    sim.settle();
+    sim.calls = [("default-2".to_owned(), 1)].into();
+    ports(&mut sim, 1500);
+    sim.scale(5);
+    sim.run_for(120);
+    let limited = sim.condition("MediaPool", "default", "ScalingLimited");
+    assert_eq!(sim.draining(), ["default-2"], "{limited}");
+    sim.calls.clear();
+    sim.settle();
+    assert_eq!(sim.running().len(), 5);
+}
+
+#[test]
 fn a_moved_port_range_never_overlaps_an_old_block() {
     let mut sim = Sim::with_pool(2);
     sim.settle();
