@@ -13,6 +13,7 @@
 //! by the clock, its turn passes, and nobody hears it; speech from before the first sound is kept.
 
 mod arrivals;
+mod backlog;
 mod clock;
 mod feed;
 mod latch;
@@ -44,6 +45,7 @@ use crate::rtp::stats::{ReceiverStats, SenderStats};
 use crate::rtp::telephone_event::Detector;
 use crate::rtp::{SequenceNumber, Ssrc};
 use arrivals::Arrivals;
+use backlog::Backlog;
 use clock::Clock;
 use feed::Feed;
 use latch::Latch;
@@ -117,6 +119,7 @@ pub struct Media {
     clock: Clock,
     pace: Pace,
     arrivals: Arrivals,
+    backlog: Backlog,
     /// Since when the next frame of speech is here, whole.
     complete_at: Instant,
     noise: ComfortNoise,
@@ -196,6 +199,7 @@ impl Media {
             clock: Clock::new(now, frame, phase),
             pace: Pace::Parked,
             arrivals: Arrivals::default(),
+            backlog: Backlog::default(),
             complete_at: now,
             noise: ComfortNoise::new(plan.codec, comfort_noise::DEFAULT_LEVEL, random.u64()),
             talking: false,

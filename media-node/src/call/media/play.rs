@@ -108,6 +108,9 @@ impl Media {
         for _ in 0..skipped {
             self.arrivals.pass_turn(self.frame);
         }
+        if skipped > 0 && matches!(self.pace, Pace::Speaking | Pace::Waiting) {
+            self.backlog.miss(usize::try_from(skipped).unwrap_or(usize::MAX));
+        }
     }
 
     /// There is a frame of speech to send: what a clock that was not speaking makes of it.
@@ -132,6 +135,7 @@ impl Media {
         self.pace = Pace::Parked;
         self.talking = false;
         self.arrivals.reset();
+        self.backlog.reset();
     }
 
     fn muted(&self) -> bool {
@@ -156,6 +160,7 @@ impl Media {
             let goes_on = |ended_at| now.saturating_duration_since(ended_at) < SAME_SPEECH;
             if !self.speech_ended_at.is_some_and(goes_on) {
                 self.arrivals.reset();
+                self.backlog.reset();
             }
             self.count_silence(now);
         }
@@ -182,7 +187,20 @@ impl Media {
                 sink.event(Event::FirstAudioFromAgent);
             }
         }
+        self.make_up_for_missed_turns();
         self.answer_marks(sink);
+    }
+
+    /// Leaves out speech of an agent in real time that would be late for ever.
+    fn make_up_for_missed_turns(&mut self) {
+        let late = self.backlog.look(self.playout.len() / self.frame_len);
+        if late > 0 {
+            let mut frame = [0; MAX_PACKET_BYTES];
+            for _ in 0..late {
+                self.tally.left_out_ms += self.playout.pop(&mut frame[..self.frame_len]) as u64;
+            }
+            self.arrivals.reset();
+        }
     }
 
     fn count_silence(&mut self, now: Instant) {
@@ -205,6 +223,9 @@ impl Media {
         }
         self.talking = false;
         self.arrivals.pass_turn(self.frame);
+        if self.backlog.owes() {
+            self.backlog.miss(1);
+        }
         self.send_frame(&mut packet, false, sink);
     }
 
@@ -247,6 +268,7 @@ impl Media {
 
     pub(super) fn forget_speech(&mut self) {
         self.tally.cleared_ms += self.playout.clear() as u64;
+        self.backlog.reset();
     }
 
     /// Answers the marks whose audio has left. Before the caller can hear anything they wait, even

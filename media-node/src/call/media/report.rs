@@ -40,12 +40,14 @@ pub struct Report {
     pub first_caller_audio_ms: Option<u64>,
     /// Silence put into the caller's stream for what was lost or not sent.
     pub filled_ms: u64,
-    /// The agent's audio as it came, what of it reached the wire, what `clear` took away, and what
-    /// was dropped because the queue or the pod's budget was full.
+    /// The agent's audio as it came, what of it reached the wire, what `clear` took away, what was
+    /// dropped because the queue or the pod's budget was full, and what was left out because turns
+    /// had gone by while the node was late.
     pub agent_audio_ms: u64,
     pub played_ms: u64,
     pub cleared_ms: u64,
     pub dropped_ms: u64,
+    pub left_out_ms: u64,
     pub clears: u64,
     pub marks: u64,
     pub marks_dropped: u64,

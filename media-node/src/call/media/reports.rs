@@ -191,6 +191,7 @@ impl Media {
             &mut report.played_ms,
             &mut report.cleared_ms,
             &mut report.dropped_ms,
+            &mut report.left_out_ms,
         ] {
             *samples /= 8;
         }

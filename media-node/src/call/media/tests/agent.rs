@@ -402,6 +402,71 @@ fn a_late_wake_up_skips_frames_and_never_sends_a_burst() {
     assert_eq!(heard, speech(16_000)[..heard.len()]);
 }
 
+/// The delay of each frame that the caller heard of an agent in real time, by what the frame says; the
+/// clock is not served for `stall` after frame 100.
+fn delays_around_a_stall(stall: Duration, agent_first: bool) -> (Vec<(u32, Duration)>, Report) {
+    let mut call = Call::up();
+    call.run(secs(1));
+    call.take_sent();
+    let begin = call.now;
+    let arrives = |n: u32| begin + ms(20) * n;
+    let frame = |n: u32| [(n % 250) as u8 + 1; FRAME];
+    let stalled = arrives(100) + ms(5);
+    for n in 0..400_u32 {
+        if (stalled..stalled + stall).contains(&arrives(n)) {
+            continue; // it waits in the socket
+        }
+        if call.now < stalled && arrives(n) >= stalled + stall {
+            call.run(stalled - call.now);
+            call.now = stalled + stall;
+            let serve = |call: &mut Call| {
+                call.step(|media, now, sink| media.handle_timeout(now, sink));
+            };
+            if !agent_first {
+                serve(&mut call);
+            }
+            let waiting = (0..n).filter(|it| (stalled..stalled + stall).contains(&arrives(*it)));
+            waiting.for_each(|it| call.agent_speaks(&frame(it)));
+            serve(&mut call);
+        }
+        call.run(arrives(n) - call.now);
+        call.agent_speaks(&frame(n));
+    }
+    call.run(ms(500));
+    let sent = call.take_sent();
+    let gaps = sent.windows(2).map(|pair| pair[1].at - pair[0].at);
+    assert!(gaps.clone().all(|gap| gap > Duration::ZERO), "never a burst");
+    let mut next = 0;
+    let mut heard = Vec::new();
+    for packet in sent.iter().filter(|sent| is_speech(&sent.payload)) {
+        while frame(next)[0] != packet.payload[0] {
+            next += 1;
+        }
+        heard.push((next, packet.at - arrives(next)));
+        next += 1;
+    }
+    (heard, call.report())
+}
+
+#[test]
+fn after_a_stall_an_agent_in_real_time_is_in_time_again() {
+    for (stall, agent_first) in [(30, true), (110, true), (110, false), (400, false), (900, true)] {
+        let (heard, report) = delays_around_a_stall(ms(stall), agent_first);
+        let late: Vec<_> = heard.iter().filter(|(_, delay)| *delay > ms(20)).collect();
+        let last = late.last().map_or(100, |(n, _)| *n);
+        assert!(last < 100 + 3 * 50 + stall as u32 / 20, "late until {last}: {late:?}");
+        let lost = 400 - heard.len() as u64;
+        assert_eq!(lost, report.left_out_ms / 20);
+        assert!(lost <= report.skipped_frames + 1, "{lost} of {}", report.skipped_frames);
+    }
+}
+
+#[test]
+fn without_a_stall_nothing_is_left_out() {
+    let (heard, report) = delays_around_a_stall(ms(0), true);
+    assert_eq!((heard.len(), report.left_out_ms), (400, 0));
+}
+
 #[test]
 fn an_agent_silent_for_75_seconds_keeps_its_cadence_and_its_call() {
     let mut call = Call::up();
