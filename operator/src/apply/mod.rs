@@ -30,20 +30,20 @@ use crate::client::in_words;
 use crate::lease::Leadership;
 use crate::names::OPERATOR;
 use crate::observe::Memory;
-use crate::plan::{Plan, PodAction, PodChange, PoolPlan, Removal, Status, StatusPatch};
+use crate::plan::{Plan, PodAction, PodChange, PoolPlan, Removal, Status, StatusPatch, Urgency};
 use crate::telemetry::{Metrics, RECONCILE_TARGET};
 use crate::world::{Object, ObjectKind, Refusal};
 use budget::Budget;
 pub use events::Events;
 
-/// Statuses in which more than numbers differ, a second: somebody waits for them.
-const STATUSES_PER_SECOND: f64 = 100.0;
-/// Of those, in one pass: it must not be long, but with thousands to write passes are no shorter.
-const STATUSES_AT_ONCE: f64 = 200.0;
-/// Statuses in which only numbers differ, a second.
-const COUNTS_PER_SECOND: f64 = 5.0;
+/// Statuses that may be written, a second and at once. At once: a pass must not be long, but with
+/// thousands to write passes are no shorter.
+const NEWS: (f64, f64) = (500.0, 500.0);
+/// With few all are told what goes on; with thousands the server has enough to do with the outcome.
+const INTERIM: (f64, f64) = (20.0, 50.0);
+const NUMBERS: (f64, f64) = (5.0, 10.0);
 /// Statuses that are being written at once.
-const CONCURRENT_STATUSES: usize = 4;
+const CONCURRENT_STATUSES: usize = 16;
 /// What the budgets did not allow is planned again after this.
 const DEFERRED: Duration = Duration::from_secs(1);
 
@@ -72,13 +72,30 @@ impl Outcome {
     }
 }
 
+/// How many statuses may still be written.
+struct Budgets {
+    news: Budget,
+    interim: Budget,
+    numbers: Budget,
+}
+
+impl Budgets {
+    fn of(&mut self, urgency: Urgency) -> &mut Budget {
+        match urgency {
+            Urgency::News => &mut self.news,
+            Urgency::Interim => &mut self.interim,
+            Urgency::Numbers => &mut self.numbers,
+        }
+    }
+}
+
 /// The only writer.
 pub struct Applier {
     client: Client,
     leadership: Leadership,
     events: Events,
     metrics: Arc<Metrics>,
-    budgets: Mutex<(Budget, Budget)>,
+    budgets: Mutex<Budgets>,
 }
 
 impl Applier {
@@ -89,9 +106,10 @@ impl Applier {
         metrics: Arc<Metrics>,
         now: Instant,
     ) -> Self {
-        let statuses = Budget::new(STATUSES_PER_SECOND, STATUSES_AT_ONCE, now);
-        let counts = Budget::new(COUNTS_PER_SECOND, 2.0 * COUNTS_PER_SECOND, now);
-        Self { client, leadership, events, metrics, budgets: Mutex::new((statuses, counts)) }
+        let [news, interim, numbers] =
+            [NEWS, INTERIM, NUMBERS].map(|(per_second, burst)| Budget::new(per_second, burst, now));
+        let budgets = Mutex::new(Budgets { news, interim, numbers });
+        Self { client, leadership, events, metrics, budgets }
     }
 
     /// Does it all, and remembers what the next pass must know.
@@ -262,18 +280,13 @@ impl Applier {
         memory: &mut Memory,
         outcome: &mut Outcome,
     ) {
-        // Numbers may wait, sentences should not.
-        statuses.sort_by_key(|status| status.counts_only);
+        statuses.sort_by_key(|status| status.urgency);
         let planned = statuses.len();
         {
             // All at one moment: with thousands to write, a pass must not last as long as they do.
             let now = Instant::now();
             let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-            let (sentences, counts) = &mut *budgets;
-            statuses.retain(|status| match status.counts_only {
-                true => counts.take(now),
-                false => sentences.take(now),
-            });
+            statuses.retain(|status| budgets.of(status.urgency).take(now));
         }
         outcome.deferred = planned - statuses.len();
         let mut written = stream::iter(statuses)

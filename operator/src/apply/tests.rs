@@ -76,11 +76,11 @@ fn pods(actions: Vec<PodAction>) -> Plan {
     Plan { pools: [("default".to_owned(), pool)].into(), ..Plan::default() }
 }
 
-fn trunk_status(name: &str, counts_only: bool) -> StatusPatch {
+fn trunk_status(name: &str, urgency: Urgency) -> StatusPatch {
     StatusPatch {
         uid: "9".into(),
         status: Status::Trunk(name.into(), Box::default()),
-        counts_only,
+        urgency,
         events: Vec::new(),
     }
 }
@@ -176,7 +176,7 @@ async fn one_pool_that_fails_does_not_hold_up_another() {
     let mut plan = pods(vec![create("a-0")]);
     let other = PoolPlan { pods: vec![create("b-0")], ..PoolPlan::default() };
     plan.pools.insert("other".into(), other);
-    plan.statuses.push(trunk_status("carrier-a", false));
+    plan.statuses.push(trunk_status("carrier-a", Urgency::News));
     let outcome = applier.apply("voice", plan, &mut Memory::default()).await;
     assert_eq!(outcome.failures.len(), 2);
     drop(applier);
@@ -197,7 +197,7 @@ async fn who_does_not_lead_writes_nothing() {
     let standby = crate::lease::Candidate::new(leases, "lease".into(), election).leadership();
     let (applier, server) = served(standby, |_, _| made("default-0"));
     let mut plan = pods(vec![create("default-0")]);
-    plan.statuses.push(trunk_status("carrier-a", false));
+    plan.statuses.push(trunk_status("carrier-a", Urgency::News));
     let outcome = applier.apply("voice", plan, &mut Memory::default()).await;
     assert_eq!(outcome.failures.len(), 2, "{:?}", outcome.failures);
     drop(applier);
@@ -205,20 +205,24 @@ async fn who_does_not_lead_writes_nothing() {
 }
 
 #[tokio::test]
-async fn numbers_wait_when_there_are_many_and_sentences_go_first() {
+async fn numbers_and_what_pods_still_take_up_wait_when_there_are_many_and_news_go_first() {
     let (applier, server) = served(Leadership::alone(), |_, _| (200, json!({"metadata": {}})));
-    let counts = (0..40).map(|index| trunk_status(&format!("count-{index}"), true));
-    let sentence = trunk_status("sentence", false);
-    let plan = Plan { statuses: counts.chain([sentence]).collect(), ..Plan::default() };
+    let many = |urgency: Urgency, count| {
+        (0..count).map(move |index| trunk_status(&format!("{urgency:?}-{index}"), urgency))
+    };
+    let waiting = many(Urgency::Numbers, 40).chain(many(Urgency::Interim, 80));
+    let sentence = trunk_status("sentence", Urgency::News);
+    let plan = Plan { statuses: waiting.chain([sentence]).collect(), ..Plan::default() };
     let mut memory = Memory::default();
     let outcome = applier.apply("voice", plan, &mut memory).await;
-    assert_eq!((outcome.deferred, memory.status_written.len()), (30, 11));
+    assert_eq!((outcome.deferred, memory.status_written.len()), (30 + 30, 10 + 50 + 1));
     assert_eq!(outcome.again_in(), Some(DEFERRED));
     drop(applier);
     let asked = server.await.unwrap();
     // Some are under way at once.
     let path = "/apis/trunkline.dev/v1alpha1/namespaces/voice/trunks/sentence/status";
-    let (_, _, body) = asked[..4].iter().find(|(_, asked, _)| asked == path).unwrap();
+    let (_, _, body) =
+        asked[..CONCURRENT_STATUSES].iter().find(|(_, asked, _)| asked == path).unwrap();
     assert_eq!(body["metadata"], json!({"name": "sentence", "uid": "9"}), "under the uid it has");
 }
 
@@ -227,7 +231,7 @@ async fn a_status_of_what_was_deleted_meanwhile_is_no_failure() {
     let (applier, server) = served(Leadership::alone(), |_, _| {
         refused(404, "NotFound", r#"trunks.trunkline.dev "carrier-a" not found"#)
     });
-    let plan = Plan { statuses: vec![trunk_status("carrier-a", false)], ..Plan::default() };
+    let plan = Plan { statuses: vec![trunk_status("carrier-a", Urgency::News)], ..Plan::default() };
     let outcome = applier.apply("voice", plan, &mut Memory::default()).await;
     assert!(outcome.failures.is_empty());
     drop(applier);

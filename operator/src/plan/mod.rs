@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use trunkline_crds::{AgentStatus, MediaPool, MediaPoolStatus, TrunkStatus};
 
 mod agenda;
@@ -120,10 +121,20 @@ pub enum PodChange {
 pub struct StatusPatch {
     pub uid: String,
     pub status: Status,
-    /// Only numbers differ: may wait when many writes do.
-    pub counts_only: bool,
+    pub urgency: Urgency,
     /// Told once the status is written, so that each is told once.
     pub events: Vec<Event>,
+}
+
+/// How long a status may wait when many are to be written; the first comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Somebody waits for it.
+    News,
+    /// Its pods are still taking the object up, so news follow within seconds.
+    Interim,
+    /// Only numbers differ.
+    Numbers,
 }
 
 impl StatusPatch {
@@ -142,6 +153,16 @@ pub enum Status {
     Trunk(String, Box<TrunkStatus>),
     Agent(String, Box<AgentStatus>),
     MediaPool(String, Box<MediaPoolStatus>),
+}
+
+impl Status {
+    pub(crate) fn conditions(&self) -> &[Condition] {
+        match self {
+            Self::Trunk(_, it) => &it.conditions,
+            Self::Agent(_, it) => &it.conditions,
+            Self::MediaPool(_, it) => &it.conditions,
+        }
+    }
 }
 
 /// An event of `events.k8s.io`.

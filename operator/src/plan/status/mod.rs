@@ -14,7 +14,7 @@ use trunkline_crds::conditions::{reasons, types};
 use super::agenda::Agenda;
 use super::pool::{NOT_SUPPORTED, Pool};
 use super::references::Missing;
-use super::{Event, Regarding, Status, StatusPatch};
+use super::{Event, Regarding, Status, StatusPatch, Urgency};
 use crate::world::{Rejected, StatusKey, World};
 
 pub(super) use agent::agents;
@@ -202,7 +202,16 @@ impl Counts<'_> {
         events: Vec<Event>,
     ) -> Option<StatusPatch> {
         let uid = metadata.uid.clone().unwrap_or_default();
-        let patch = StatusPatch { uid, status, counts_only: same_but_counts, events };
+        let pending = || {
+            let programmed = find(status.conditions(), types::PROGRAMMED);
+            programmed.is_some_and(|it| it.reason == reasons::PENDING)
+        };
+        let urgency = match same_but_counts {
+            true => Urgency::Numbers,
+            false if pending() => Urgency::Interim,
+            false => Urgency::News,
+        };
+        let patch = StatusPatch { uid, status, urgency, events };
         let due = changed && (!same_but_counts || self.may_write(&patch.key()));
         due.then_some(patch)
     }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::sim::Sim;
-use crate::plan::{Status, plan};
+use crate::plan::{Status, Urgency, plan};
 use crate::world::{ConnectionReport, OptionsReport, Refusal, Rejected};
 
 fn route(number: &str) -> serde_json::Value {
@@ -402,10 +402,10 @@ fn calls_are_written_every_half_minute_and_conditions_at_once() {
     sim.world.agents.remove("support");
     for patch in sim.tick().statuses {
         if let Status::Trunk(_, status) = patch.status {
-            kinds.push((patch.counts_only, status.active_calls));
+            kinds.push((patch.urgency, status.active_calls));
         }
     }
-    assert_eq!(kinds, [(false, Some(5))], "news take the numbers with them");
+    assert_eq!(kinds, [(Urgency::News, Some(5))], "news take the numbers with them");
 }
 
 #[test]
