@@ -64,8 +64,11 @@ impl Backlog {
         let seen = std::mem::take(&mut self.now);
         self.last = Some(seen);
         let surplus = seen.least.saturating_sub(self.usual);
-        let out = surplus.min(self.owed);
-        self.owed = if surplus > 0 || seen.missed { self.owed - out } else { 0 };
+        // A stall ends between two turns, hence the one. More than that the agent has sent ahead.
+        let ahead = surplus > self.owed + 1;
+        let settled = surplus == 0 && !seen.missed;
+        let out = if ahead { 0 } else { surplus.min(self.owed) };
+        self.owed = if ahead || settled { 0 } else { self.owed - out };
         out
     }
 }
@@ -105,6 +108,15 @@ mod tests {
         looks(&mut backlog, (400..1000).rev());
         backlog.miss(5);
         assert_eq!(looks(&mut backlog, (0..400).rev()), 0);
+        assert!(!backlog.owes());
+    }
+
+    #[test]
+    fn of_an_agent_that_begins_to_run_ahead_nothing_is_left_out() {
+        let mut backlog = Backlog::default();
+        looks(&mut backlog, [0; LOOK]);
+        backlog.miss(5);
+        assert_eq!(looks(&mut backlog, (0..400).chain((0..400).rev())), 0);
         assert!(!backlog.owes());
     }
 
