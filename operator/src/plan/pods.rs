@@ -8,8 +8,9 @@
 //!
 //! A pod is *current* when it has the revision of the moment and its node is not cordoned. New pods
 //! surge beside old ones, prove themselves, and only then do old ones drain; a drained pod is deleted
-//! when it has said twice that no call is left, or when its time is over. A pod that never ran has
-//! nothing to drain and goes at once.
+//! when it has said twice that no call is left, or when its time is over. Only when no block of ports
+//! is free for a new pod does an old one drain before it. A pod that never ran has nothing to drain
+//! and goes at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,7 @@ use super::objects::{self, Maker};
 use super::peers::peers;
 use super::placement::Wish;
 use super::seen::{Place, Seen, Trouble};
-use super::slots::{FreeSlots, holders};
+use super::slots::{free_slots, slots};
 use super::{Event, PodAction, PodChange, Regarding};
 use crate::names;
 use crate::world::NodeState;
@@ -351,7 +352,7 @@ impl<'a> Fleet<'a> {
     }
 
     /// The old pod that drains before there is a new one, because no block of ports is free for a new
-    /// one beside it. Three quarters of the pods go on taking calls, and always one.
+    /// one beside it. All but a quarter of the pods go on taking calls, and always one.
     fn makes_way(
         &self,
         current: &[&'a Seen<'a>],
@@ -359,7 +360,7 @@ impl<'a> Fleet<'a> {
     ) -> Option<&'a Seen<'a>> {
         let media = &self.make.spec.exposure.media;
         let hash = self.config_hash.filter(|_| !self.held)?;
-        if FreeSlots::new(media, self.pods).next().is_some()
+        if free_slots(media, self.pods).next().is_some()
             || !current.iter().all(|it| it.proven(hash, self.agenda))
         {
             return None;
@@ -374,9 +375,9 @@ impl<'a> Fleet<'a> {
         }
         // The block that fewest have to leave.
         let is_outdated = |pod: &Seen<'_>| outdated.iter().any(|it| it.name == pod.name);
-        let (_, staying) = holders(media, self.pods)
-            .filter(|all| all.iter().all(|it| it.leaving() || is_outdated(it)))
-            .map(|all| all.into_iter().filter(|it| !it.leaving()).collect::<Vec<_>>())
+        let (_, staying) = slots(media, self.pods)
+            .filter(|(_, all)| all.iter().all(|it| it.leaving() || is_outdated(it)))
+            .map(|(_, all)| all.into_iter().filter(|it| !it.leaving()).collect::<Vec<_>>())
             .filter(|staying| !staying.is_empty())
             .map(|staying| {
                 let calls: u32 = staying.iter().map(|it| it.calls()).sum();
@@ -417,10 +418,10 @@ impl<'a> Fleet<'a> {
 
     fn create(&self, missing: usize, outcome: &mut Outcome) {
         let Some(config_hash) = self.config_hash.filter(|_| !self.held) else { return };
-        let mut slots = FreeSlots::new(&self.make.spec.exposure.media, self.pods);
+        let mut free = free_slots(&self.make.spec.exposure.media, self.pods);
         let peers = peers(self.pods.iter().filter(|it| it.ours));
         for _ in 0..missing {
-            let Some(place) = slots.next() else {
+            let Some(place) = free.next() else {
                 let leaving = self.pods.iter().filter(|it| it.leaving()).count();
                 let draining = match leaving {
                     0 => String::new(),

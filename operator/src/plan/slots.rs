@@ -1,61 +1,30 @@
 //! Slots: a pod's number, which gives its name and its block of media ports.
 
-use std::collections::BTreeSet;
-
 use trunkline_crds::media_pool::MediaPorts;
 
 use super::objects::PodPlace;
 use super::seen::Seen;
 
-/// Slots whose name and whose block of ports nobody has, lowest first.
-pub(super) struct FreeSlots<'a> {
-    media: &'a MediaPorts,
-    taken: BTreeSet<u16>,
-    blocks: Vec<(u16, u16)>,
-    next: u16,
-}
-
-impl<'a> FreeSlots<'a> {
-    /// Pods that leave keep their slot until they are gone.
-    pub(super) fn new(media: &'a MediaPorts, pods: &[Seen<'_>]) -> Self {
-        Self {
-            media,
-            taken: pods.iter().filter_map(|it| it.slot).collect(),
-            blocks: pods.iter().filter_map(Seen::media_ports).collect(),
-            next: 0,
-        }
-    }
-}
-
-impl Iterator for FreeSlots<'_> {
-    type Item = PodPlace;
-
-    fn next(&mut self) -> Option<PodPlace> {
-        loop {
-            let slot = self.next;
-            let ports = block(self.media, slot)?;
-            self.next = slot.checked_add(1)?;
-            let overlaps = |taken: &(u16, u16)| overlap(*taken, ports);
-            if !self.taken.contains(&slot) && !self.blocks.iter().any(overlaps) {
-                return Some(PodPlace { slot, ports });
-            }
-        }
-    }
-}
-
-/// Who keeps each slot from a new pod, by its name or its ports; free slots are left out.
-pub(super) fn holders<'a>(
+/// All slots, lowest first, each with the pods that keep it from a new one by their name or their
+/// ports. Pods that leave keep theirs until they are gone.
+pub(super) fn slots<'a>(
     media: &MediaPorts,
     pods: &'a [Seen<'a>],
-) -> impl Iterator<Item = Vec<&'a Seen<'a>>> {
-    let blocks = (0..=u16::MAX).map_while(|slot| Some((slot, block(media, slot)?)));
-    let holders = blocks.map(|(slot, ports)| {
-        let holds = |it: &&Seen<'_>| {
-            it.slot == Some(slot) || it.media_ports().is_some_and(|taken| overlap(taken, ports))
+) -> impl Iterator<Item = (PodPlace, Vec<&'a Seen<'a>>)> {
+    let pods: Vec<_> = pods.iter().map(|it| (it, it.media_ports())).collect();
+    (0..=u16::MAX).map_while(move |slot| {
+        let ports = block(media, slot)?;
+        let holds = |(pod, taken): &&(&Seen<'_>, Option<(u16, u16)>)| {
+            pod.slot == Some(slot) || taken.is_some_and(|taken| overlap(taken, ports))
         };
-        pods.iter().filter(holds).collect::<Vec<_>>()
-    });
-    holders.filter(|it| !it.is_empty())
+        let holders = pods.iter().filter(holds).map(|(pod, _)| *pod).collect();
+        Some((PodPlace { slot, ports }, holders))
+    })
+}
+
+/// The slots that nobody has.
+pub(super) fn free_slots(media: &MediaPorts, pods: &[Seen<'_>]) -> impl Iterator<Item = PodPlace> {
+    slots(media, pods).filter_map(|(place, holders)| holders.is_empty().then_some(place))
 }
 
 /// After a change of the range an old pod's block may lie across new ones.

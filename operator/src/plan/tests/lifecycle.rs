@@ -285,14 +285,20 @@ fn a_pod_object_is_forced_away_only_with_its_node() {
     assert!(forced);
 }
 
-#[test]
-fn an_exhausted_port_range_says_so_and_waits_for_the_oldest_drain() {
-    let mut sim = Sim::with_pool(2);
+/// So many pods at rest, in a range of ports that has so many blocks.
+fn with_blocks(pods: i32, blocks: i32) -> Sim {
+    let mut sim = Sim::with_pool(pods);
+    let range = json!({"start": 20000, "end": 20000 + 100 * blocks - 1});
     sim.edit_pool(|spec| {
-        spec["exposure"]["media"] =
-            json!({"portRange": {"start": 20000, "end": 20299}, "portsPerPod": 100});
+        spec["exposure"]["media"] = json!({"portRange": range, "portsPerPod": 100});
     });
     sim.settle();
+    sim
+}
+
+#[test]
+fn an_exhausted_port_range_says_so_and_waits_for_the_oldest_drain() {
+    let mut sim = with_blocks(2, 3);
     sim.calls = [("default-0", 1), ("default-1", 1)].map(|(n, c)| (n.into(), c)).into();
     sim.image("media:2");
     sim.run_for(40);
@@ -307,12 +313,7 @@ fn an_exhausted_port_range_says_so_and_waits_for_the_oldest_drain() {
 
 #[test]
 fn a_pool_without_a_free_block_rolls_by_draining_first_and_never_all() {
-    let mut sim = Sim::with_pool(4);
-    sim.edit_pool(|spec| {
-        spec["exposure"]["media"] =
-            json!({"portRange": {"start": 20000, "end": 20399}, "portsPerPod": 100});
-    });
-    sim.settle();
+    let mut sim = with_blocks(4, 4);
     sim.image("media:2");
     let mut fewest = 4;
     for _ in 0..300 {
@@ -330,12 +331,7 @@ fn a_pool_without_a_free_block_rolls_by_draining_first_and_never_all() {
 
 #[test]
 fn a_bad_image_takes_one_old_pod_at_most_from_a_pool_without_a_free_block() {
-    let mut sim = Sim::with_pool(4);
-    sim.edit_pool(|spec| {
-        spec["exposure"]["media"] =
-            json!({"portRange": {"start": 20000, "end": 20399}, "portsPerPod": 100});
-    });
-    sim.settle();
+    let mut sim = with_blocks(4, 4);
     sim.image("media:2-typo");
     sim.run_for(600);
     let stays = |it: &&&str| !sim.draining().contains(*it);
@@ -344,12 +340,7 @@ fn a_bad_image_takes_one_old_pod_at_most_from_a_pool_without_a_free_block() {
 
 #[test]
 fn the_last_pod_does_not_make_way() {
-    let mut sim = Sim::with_pool(1);
-    sim.edit_pool(|spec| {
-        spec["exposure"]["media"] =
-            json!({"portRange": {"start": 20000, "end": 20099}, "portsPerPod": 100});
-    });
-    sim.settle();
+    let mut sim = with_blocks(1, 1);
     sim.image("media:2");
     sim.run_for(100);
     assert_eq!(sim.draining(), Vec::<&str>::new());
