@@ -21,7 +21,7 @@ use crate::admin::{
     self, AdminState, AgentStatus, CallCounts, Calls, Reachability, RejectedObject, State, Status,
     TrunkStatus,
 };
-use crate::call::{Advertised, Load, Peers, Setup, Switchboard};
+use crate::call::{Advertised, Load, Peers, Setup, Strain, Switchboard};
 use crate::cli;
 use crate::config::read::What;
 use crate::config::watch::Watcher;
@@ -115,6 +115,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
 
     let cores = available_parallelism().map_or(1, std::num::NonZero::get);
     let shards = Shards::start(options.shards.unwrap_or(cores)).context("media threads")?;
+    let shards = Arc::new(shards);
     let mut random = OsRandom::new();
     let mut pool_key = vec![0; 32];
     match &config.pool_key {
@@ -149,13 +150,14 @@ async fn serve(node: Node) -> anyhow::Result<()> {
     let (advertised_changes, advertised_seen) = watch::channel(advertised.clone());
     let (tokens, keys) = (configs_seen.clone(), configs_seen.clone());
     let revision = pod_info.now.revision.clone();
+    let threads = shards.clone();
     let state = AdminState {
         calls: calls.clone(),
         metrics: metrics.clone(),
         status: Arc::new(move || {
             let (config, load) = (configs_seen.borrow().clone(), load_seen.borrow().clone());
             let seen = (advertised_seen.borrow(), reachability_seen.borrow());
-            status(&config, &load, &seen.0, &seen.1, slot, revision.clone())
+            status(&config, &load, threads.strain(), &seen.0, &seen.1, slot, revision.clone())
         }),
         token: Arc::new(move || tokens.borrow().admin_token.clone()),
         commands: admin_commands,
@@ -214,6 +216,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
 fn status(
     config: &Config,
     load: &Load,
+    strain: Strain,
     advertised: &Advertised,
     reachability: &Reachability,
     slot: Option<u16>,
@@ -248,7 +251,8 @@ fn status(
         accepted: load.accepted,
         refused: load.refused,
         drained: load.drained,
-        saturated: load.active + load.setup >= load.capacity,
+        saturated: load.overloaded || load.active + load.setup >= load.capacity,
+        strain: strain.into(),
         advertised: reachability.advertised.clone(),
         trunks: trunks.collect(),
         agents: load

@@ -175,9 +175,10 @@ async fn relay(Extract(state): Extract<AdminState>, body: Bytes) -> Result<Statu
     )
 )]
 async fn metrics(Extract(state): Extract<AdminState>) -> impl IntoResponse {
-    let Status { state: is, calls, capacity, trunks, agents, .. } = (state.status)();
+    let Status { state: is, calls, capacity, strain, trunks, agents, .. } = (state.status)();
     let (ready, draining) = (is == State::Ready, is == State::Draining);
     state.metrics.set_load(calls.setup, calls.active, capacity, ready, draining);
+    state.metrics.set_strain(strain.busy_permille, strain.late_permille);
     let asked = trunks.values().filter_map(|trunk| trunk.options.as_ref());
     state.metrics.set_carriers(asked.map(|it| it.ok));
     let tried = agents.values().filter_map(|agent| agent.connection.as_ref());

@@ -20,7 +20,7 @@ use crate::telemetry::Metrics;
 pub use api::{openapi, router};
 pub use calls::{Calls, Filter};
 pub use status::{
-    AgentStatus, CallCounts, Reachability, RejectedObject, State, Status, TrunkStatus,
+    AgentStatus, CallCounts, Reachability, RejectedObject, State, Status, StrainView, TrunkStatus,
 };
 
 /// What the admin interface asks of the signalling task.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::call::{AdvertisedView, AgentView, OptionsView};
+use crate::call::{AdvertisedView, AgentView, OptionsView, Strain};
 use crate::config;
 
 /// A node and how it fares.
@@ -34,8 +34,9 @@ pub struct Status {
     pub refused: u64,
     /// Calls that were still up when the time of this drain was over, and got a BYE.
     pub drained: u64,
-    /// All of `capacity` is taken.
+    /// All of `capacity` is taken, or the media threads have enough to do without another call.
     pub saturated: bool,
+    pub strain: StrainView,
     /// Each address that carriers are told, and whether it leads back to this node.
     pub advertised: Vec<AdvertisedView>,
     pub trunks: BTreeMap<String, TrunkStatus>,
@@ -61,6 +62,23 @@ pub struct CallCounts {
     pub active: u32,
     /// Not answered yet.
     pub setup: u32,
+}
+
+/// What the media thread has to do that would get the next call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StrainView {
+    /// The share of a core that it uses, in thousandths.
+    pub busy_permille: u32,
+    /// The share of its turns that come half a frame late or later, in thousandths.
+    pub late_permille: u32,
+}
+
+impl From<Strain> for StrainView {
+    fn from(strain: Strain) -> Self {
+        let Strain { busy_permille, late_permille } = strain;
+        Self { busy_permille, late_permille }
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]

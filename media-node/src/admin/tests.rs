@@ -79,6 +79,7 @@ impl Node {
             refused: 0,
             drained: 0,
             saturated: false,
+            strain: StrainView::default(),
             advertised: vec![AdvertisedView {
                 address: "192.0.2.10".parse().unwrap(),
                 carries: vec![Traffic::Sip, Traffic::Media],
@@ -193,7 +194,7 @@ async fn status_has_the_shape_the_operator_reads() {
         json!({
             "slot": 3, "revision": "7d9f4c", "configHash": "51c0be", "version": "0.1.0",
             "state": "Ready", "calls": {"active": 21, "setup": 1}, "capacity": 100,
-            "accepted": 1893, "refused": 0, "drained": 0, "saturated": false,
+            "accepted": 1893, "refused": 0, "drained": 0, "saturated": false, "strain": { "busyPermille": 0, "latePermille": 0 },
             "advertised": [{"address": "192.0.2.10", "carries": ["SIP", "Media"], "reachesUs": true,
                             "message": "192.0.2.10:5061 over TLS leads to this node"}],
             "trunks": {"carrier-a": {"calls": 17, "options": {

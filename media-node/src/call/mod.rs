@@ -13,6 +13,7 @@ mod advertised;
 pub mod cause;
 mod limits;
 pub mod media;
+mod overload;
 mod peers;
 mod ports;
 mod probes;
@@ -31,6 +32,7 @@ use crate::config::{self, Agent};
 use crate::sip::{Flow, HeaderName, Transport};
 
 pub use advertised::{Advertised, Traffic};
+pub use overload::Strain;
 pub use peers::Peers;
 pub use ports::{PortPair, PortPool};
 pub use probes::{
@@ -42,7 +44,7 @@ pub use switchboard::{Load, Setup, Switchboard};
 
 /// What a call is known by inside one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CallKey(u64);
+pub struct CallKey(pub(crate) u64);
 
 /// What the switchboard wants done.
 pub enum Output {

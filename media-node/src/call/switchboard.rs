@@ -23,6 +23,7 @@ use super::advertised::Advertised;
 use super::cause::Cause;
 use super::limits::Limits;
 use super::media::{AgentFailure, Event, PlayoutBudget};
+use super::overload::{Overload, Strain};
 use super::peers::Peers;
 use super::ports::PortPool;
 use super::probes::{AgentServer, Asking, DialFailure, DialKey, Probes};
@@ -74,6 +75,7 @@ pub struct Switchboard {
     ids: HashMap<String, CallKey>,
     next_key: u64,
     limits: Limits,
+    overload: Overload,
     ports: PortPool,
     strangers: Strangers,
     probes: Probes,
@@ -111,6 +113,8 @@ pub struct Load {
     pub draining: bool,
     /// Calls that the drain's deadline has ended.
     pub drained: u64,
+    /// No call is taken for now, for the media threads have enough to do.
+    pub overloaded: bool,
     pub trunks: Vec<(String, u32)>,
     pub agents: Vec<(String, u32)>,
 }
@@ -138,6 +142,7 @@ impl Switchboard {
             ids: HashMap::new(),
             next_key: 0,
             limits: Limits::default(),
+            overload: Overload::default(),
             ports: PortPool::new(setup.rtp_ports.0..=setup.rtp_ports.1),
             strangers: Strangers::default(),
             probes: Probes::default(),
@@ -272,6 +277,11 @@ impl Switchboard {
         self.drain_transactions(now);
     }
 
+    /// What the media thread has to do that would get the next call.
+    pub fn handle_strain(&mut self, strain: Strain) {
+        self.overload.handle(strain);
+    }
+
     /// No shard has room for the media of this call.
     pub fn handle_no_media(&mut self, now: Instant, call: CallKey, why: &str) {
         self.with_session(now, call, |session, cx| session.handle_no_media(cx, why));
@@ -343,6 +353,7 @@ impl Switchboard {
             refused: self.refused,
             draining: self.is_draining(),
             drained: self.drained,
+            overloaded: self.overload.reason().is_some(),
             trunks: self
                 .config
                 .trunks

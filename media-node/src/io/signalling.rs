@@ -16,11 +16,11 @@ use super::agent::reach;
 use super::dial::Dialler;
 use super::journal::Journal;
 use super::relay::{Frame, Relay, What};
-use super::shard::{MediaEvent, Opening, RtpSockets, Shards};
+use super::shard::{MediaEvent, MediaHandle, Opening, RtpSockets, Shards};
 use super::sip::{Inbound, SipSockets};
 use super::tls;
 use crate::admin::AdminCommand;
-use crate::call::media::{AgentFailure, Command, Event};
+use crate::call::media::{AgentFailure, Event};
 use crate::call::{Advertised, CallKey, Load, Output, Peers, Switchboard};
 use crate::config::Config;
 use crate::sip::{Flow, Transport};
@@ -29,8 +29,9 @@ use crate::sip::{Flow, Transport};
 /// answers to be written.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Commands that wait for a call's media; a call that lets so many wait is stuck.
-const COMMANDS: usize = 16;
+/// The load is published so often while it changes: it names every trunk, and a call comes to more
+/// messages than anybody reads.
+const PUBLISH: Duration = Duration::from_millis(50);
 
 /// What the rest of the process tells the signalling task.
 pub(crate) enum Control {
@@ -55,19 +56,13 @@ pub(crate) struct Signalling {
     pub(crate) relay: Relay,
     pub(crate) peers: Peers,
     pub(crate) dialler: Dialler,
-    pub(crate) shards: Shards,
+    pub(crate) shards: Arc<Shards>,
     pub(crate) journal: Journal,
     pub(crate) inbound: mpsc::Receiver<Inbound>,
     pub(crate) control: mpsc::Receiver<Control>,
     pub(crate) admin: mpsc::Receiver<AdminCommand>,
     /// Where `/v1/status` and `/readyz` look.
     pub(crate) load: watch::Sender<Load>,
-}
-
-struct MediaHandle {
-    commands: mpsc::Sender<Command>,
-    /// Room for the last command, so that a call can always be stopped.
-    stop: Option<mpsc::OwnedPermit<Command>>,
 }
 
 /// TLS towards agents, made once for each set of roots.
@@ -101,15 +96,14 @@ impl Signalling {
         let mut exiting = false;
         // When no call was left any more.
         let mut idle_since = None;
+        // When the load is published that has changed since.
+        let mut publish_at = None;
         loop {
             self.perform(&mut media, &mut agent_tls, &events);
-            self.load.send_if_modified(|load| {
-                let now = self.switchboard.load();
-                let changed = *load != now;
-                *load = now;
-                changed
-            });
             let mut deadline = self.switchboard.poll_timeout();
+            if let Some(at) = publish_at {
+                deadline = deadline.min(Some(at)).or(Some(at));
+            }
             if exiting && self.switchboard.is_idle() {
                 let leave_at = *idle_since.get_or_insert_with(Instant::now) + LAST_WORDS;
                 if self.switchboard.awaits_no_answer() || leave_at <= Instant::now() {
@@ -158,6 +152,7 @@ impl Signalling {
                 inbound = self.inbound.recv() => match inbound {
                     Some(Inbound::Message { flow, bytes }) => {
                         self.journal.received(&flow, &bytes);
+                        self.switchboard.handle_strain(self.shards.strain());
                         self.switchboard.handle_bytes(Instant::now(), flow, &bytes);
                     }
                     Some(Inbound::Frame(frame)) => self.handle_frame(frame),
@@ -179,6 +174,12 @@ impl Signalling {
                     None => return,
                 },
                 () = until(deadline) => self.switchboard.handle_timeout(Instant::now()),
+            }
+            let now = Instant::now();
+            if *publish_at.get_or_insert(now + PUBLISH) <= now {
+                publish_at = None;
+                self.switchboard.handle_strain(self.shards.strain());
+                self.load.send_replace(self.switchboard.load());
             }
         }
         let written = async {
@@ -272,38 +273,29 @@ impl Signalling {
                             continue;
                         }
                     };
-                    let (sender, commands) = mpsc::channel(COMMANDS);
-                    let (Ok(stop), Ok(last)) =
-                        (sender.clone().try_reserve_owned(), events.clone().try_reserve_owned())
-                    else {
+                    let Ok(last) = events.clone().try_reserve_owned() else {
                         let why = "this node is too busy to take a call";
                         self.switchboard.handle_no_media(Instant::now(), call, why);
                         continue;
                     };
-                    let opening = Opening {
-                        call,
-                        plan: *plan,
-                        sockets,
-                        agent: agent.endpoint.clone(),
-                        tls,
-                        commands,
-                        events: events.clone(),
-                        last,
-                    };
-                    if self.shards.open(opening).is_err() {
-                        let why = "no media thread has room for a call";
-                        self.switchboard.handle_no_media(Instant::now(), call, why);
-                        continue;
+                    let opened = self.shards.open(&agent.endpoint, tls, |attempt| {
+                        let (plan, events) = (*plan, events.clone());
+                        Opening { call, plan, sockets, attempt, events, last }
+                    });
+                    match opened {
+                        Ok(handle) => {
+                            media.insert(call, handle);
+                        }
+                        Err(_) => {
+                            let why = "no media thread has room for a call";
+                            self.switchboard.handle_no_media(Instant::now(), call, why);
+                        }
                     }
-                    media.insert(call, MediaHandle { commands: sender, stop: Some(stop) });
                 }
                 Output::Media { call, command } => {
-                    let Some(handle) = media.get_mut(&call) else { continue };
-                    if command == Command::Stop {
-                        if let Some(stop) = handle.stop.take() {
-                            stop.send(Command::Stop);
-                        }
-                    } else if handle.commands.try_send(command).is_err() {
+                    if let Some(handle) = media.get_mut(&call)
+                        && handle.command(command).is_err()
+                    {
                         self.switchboard.handle_media_stuck(Instant::now(), call);
                     }
                 }

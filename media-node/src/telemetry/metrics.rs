@@ -61,6 +61,8 @@ pub struct Metrics {
     registry: Registry,
     calls: Family<StateLabel, Gauge>,
     capacity: Gauge,
+    media_busy: Gauge<f64, AtomicU64>,
+    media_late: Gauge<f64, AtomicU64>,
     ready: Gauge,
     draining: Gauge,
     rejected_objects: Gauge,
@@ -112,6 +114,8 @@ impl Metrics {
             registry: Registry::with_prefix("trunkline"),
             calls: Family::default(),
             capacity: Gauge::default(),
+            media_busy: Gauge::default(),
+            media_late: Gauge::default(),
             ready: Gauge::default(),
             draining: Gauge::default(),
             rejected_objects: Gauge::default(),
@@ -150,6 +154,10 @@ impl Metrics {
         r.register("build", "The version of this node", build);
         r.register("calls", "Calls there are now, by state", self.calls.clone());
         r.register("capacity_calls", "Calls this node takes at once", self.capacity.clone());
+        let help = "Share of a core used by the media thread that would get the next call";
+        r.register("media_busy_ratio", help, self.media_busy.clone());
+        let help = "Share of that thread's turns that come half a frame late or later";
+        r.register("media_late_ratio", help, self.media_late.clone());
         r.register("ready", "1 when new calls are taken", self.ready.clone());
         r.register("draining", "1 when this node takes no new call", self.draining.clone());
         let help = "Objects of the manifests that are not obeyed";
@@ -208,6 +216,12 @@ impl Metrics {
         self.capacity.set(i64::from(capacity));
         self.ready.set(i64::from(ready));
         self.draining.set(i64::from(draining));
+    }
+
+    /// What the media threads have to do, in thousandths; set as [`Self::set_load`].
+    pub fn set_strain(&self, busy_permille: u32, late_permille: u32) {
+        self.media_busy.set(f64::from(busy_permille) / 1000.0);
+        self.media_late.set(f64::from(late_permille) / 1000.0);
     }
 
     /// For each trunk whether its carrier answered OPTIONS when it was last asked; set as

@@ -98,12 +98,16 @@ fn main() -> std::io::Result<()> {
         _ => Mode::Echo,
     };
     // A peer on another machine does not make the node's kernel wake it: neither does this one. It
-    // sleeps for a set time and then looks, so that what it costs is not charged to the node.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(|| std::thread::sleep(trunkline_tests::machine::GLANCE))
-        .build()?;
+    // sleeps for a set time and then looks, never waiting in epoll, so that what it costs is not charged
+    // to the node.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
+        tokio::task::spawn_local(async {
+            loop {
+                std::thread::sleep(trunkline_tests::machine::GLANCE);
+                tokio::task::yield_now().await;
+            }
+        });
         let listener = TcpListener::bind(arguments.listen).await?;
         emit("listening", json!({"port": listener.local_addr()?.port()}));
         serve(listener, move |path| {

@@ -45,6 +45,9 @@ struct Arguments {
     /// Packets come in real time, and the loop is woken for them.
     #[arg(long)]
     paced: bool,
+    /// With --paced: how long to sleep before each look at what has come, microseconds.
+    #[arg(long, default_value_t = 0)]
+    sleep: u64,
 }
 
 /// The two ends of a call.
@@ -84,8 +87,11 @@ fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     let (nodes, ends) = connect(arguments.calls)?.into_iter().unzip();
     let window = Duration::from_secs_f64(arguments.window);
-    let result =
-        if arguments.paced { paced(nodes, ends, window)? } else { in_rounds(nodes, ends, window)? };
+    let result = if arguments.paced {
+        paced(nodes, ends, window, Duration::from_micros(arguments.sleep))?
+    } else {
+        in_rounds(nodes, ends, window)?
+    };
     emit("result", result);
     Ok(())
 }
@@ -123,7 +129,12 @@ fn in_rounds(nodes: Vec<Between>, mut ends: Vec<Ends>, window: Duration) -> std:
 }
 
 /// As in life: each call's two packets every 20 ms, at times of their own.
-fn paced(nodes: Vec<Between>, mut ends: Vec<Ends>, window: Duration) -> std::io::Result<Value> {
+fn paced(
+    nodes: Vec<Between>,
+    mut ends: Vec<Ends>,
+    window: Duration,
+    sleep: Duration,
+) -> std::io::Result<Value> {
     let calls = ends.len();
     let mut floor = Floor::new(nodes)?;
     let over = Arc::new(AtomicBool::new(false));
@@ -158,6 +169,9 @@ fn paced(nodes: Vec<Between>, mut ends: Vec<Ends>, window: Duration) -> std::io:
     });
     let (begun, cpu, mut done) = (Instant::now(), thread_cpu_ns(), 0);
     while begun.elapsed() < window {
+        if !sleep.is_zero() {
+            std::thread::sleep(sleep);
+        }
         done += floor.turn(Timespec { tv_sec: 0, tv_nsec: 100_000_000 })?;
     }
     let cpu = (thread_cpu_ns() - cpu) as f64;

@@ -218,6 +218,11 @@ impl Switchboard {
             .media_toward(&self.config.pool, agreed.remote_rtp.ip())
             .ok_or_else(no_address)?;
 
+        if let Some(reason) = self.overload.reason() {
+            return Err(Refusal::new(503, "overloaded", &reason)
+                .trunk(&trunk.name)
+                .retry_after(Duration::from_secs(5)));
+        }
         let limits = TrunkLimits {
             concurrent_calls: trunk.limits.concurrent_calls,
             calls_per_second: trunk.limits.calls_per_second,

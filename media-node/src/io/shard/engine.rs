@@ -1,0 +1,194 @@
+//! The loop of one shard: a thread, an epoll set, and every socket of its calls in it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use tracing::warn;
+
+use super::Opening;
+use super::call::{Call, seat_and_source};
+use super::gauge::{Gauge, Meter};
+use super::mailbox::{Inbox, Mail, Undeliverable};
+use super::rhythm::Rhythm;
+use crate::call::CallKey;
+use crate::call::media::Event;
+
+/// The longest datagram that can be RTP for us.
+const DATAGRAM_BYTES: usize = 2048;
+/// How many ready sockets one look tells of.
+const READY: usize = 256;
+/// How long a shard waits that has nothing to wait for.
+const NOTHING_DUE: Duration = Duration::from_secs(1);
+/// A look that comes so late takes everything that has piled up.
+const BEHIND: Duration = Duration::from_millis(2);
+/// What epoll says when the bell rings.
+const BELL: u64 = u64::MAX;
+
+pub(super) struct Engine {
+    epoll: OwnedFd,
+    inbox: Inbox,
+    calls: Vec<Option<Call>>,
+    /// When each of `calls` wants to be looked at, side by side for one quick pass.
+    deadlines: Vec<Option<Instant>>,
+    free: Vec<usize>,
+    seats: HashMap<CallKey, usize>,
+    rhythm: Rhythm,
+    gauge: Arc<Gauge>,
+    buffer: Box<[u8]>,
+}
+
+impl Engine {
+    pub(super) fn new(inbox: Inbox, gauge: Arc<Gauge>) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, inbox.bell(), EventData::new_u64(BELL), EventFlags::IN)?;
+        Ok(Self {
+            epoll,
+            inbox,
+            calls: Vec::new(),
+            deadlines: Vec::new(),
+            free: Vec::new(),
+            seats: HashMap::new(),
+            rhythm: Rhythm::new(Instant::now()),
+            gauge,
+            buffer: vec![0; DATAGRAM_BYTES].into_boxed_slice(),
+        })
+    }
+
+    /// Runs until nobody can send calls any more and none is left.
+    pub(super) fn run(mut self) {
+        let mut meter = Meter::new(Instant::now());
+        let mut ready = Vec::with_capacity(READY);
+        loop {
+            let orphaned = self.take_mail().is_err();
+            if orphaned && self.seats.is_empty() && self.free.len() == self.calls.len() {
+                return;
+            }
+            self.expire();
+            let now = Instant::now();
+            match self.rhythm.after(now, self.seats.len()) {
+                Some(at) => {
+                    std::thread::sleep(at.saturating_duration_since(now));
+                    let late = Instant::now().saturating_duration_since(at);
+                    meter.look(late);
+                    while self.look(Duration::ZERO, &mut ready) > 0 && late > BEHIND {}
+                }
+                None => self.wait(now, &mut ready),
+            }
+            meter.publish(&self.gauge);
+        }
+    }
+
+    /// Waits for a packet, mail or the next deadline.
+    fn wait(&mut self, now: Instant, ready: &mut Vec<epoll::Event>) {
+        if self.inbox.wait() {
+            let next = self.deadlines.iter().flatten().min();
+            let wait = next.map_or(NOTHING_DUE, |at| at.saturating_duration_since(now));
+            self.look(wait.min(NOTHING_DUE), ready);
+        } else {
+            self.look(Duration::ZERO, ready);
+        }
+        self.inbox.waited();
+    }
+
+    /// Handles what is ready within `wait`; how many sockets that were.
+    fn look(&mut self, wait: Duration, ready: &mut Vec<epoll::Event>) -> usize {
+        let wait = Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: wait.subsec_nanos().into(),
+        };
+        ready.clear();
+        // It fails only when a signal interrupts it, and then there is the next time.
+        let _ = epoll::wait(&self.epoll, spare_capacity(ready), Some(&wait));
+        for event in ready.iter() {
+            if event.data.u64() == BELL {
+                self.inbox.silence();
+                continue;
+            }
+            let (seat, source) = seat_and_source(event.data);
+            // A call that ended in this very round may still be named.
+            if let Some(Some(call)) = self.calls.get_mut(seat) {
+                call.handle_ready(self.epoll.as_fd(), source, &mut self.buffer);
+                self.settle(seat);
+            }
+        }
+        ready.len()
+    }
+
+    fn take_mail(&mut self) -> Result<(), Undeliverable> {
+        while let Some(mail) = self.inbox.next()? {
+            match mail {
+                Mail::Open(opening) => self.open(*opening),
+                Mail::Agent(key, result) => {
+                    self.tell(key, |call, epoll| call.handle_agent(epoll, result));
+                }
+                Mail::Command(key, command) => {
+                    self.tell(key, |call, epoll| call.handle_command(epoll, command));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, opening: Opening) {
+        let key = opening.call;
+        let seat = self.free.pop().unwrap_or_else(|| {
+            self.calls.push(None);
+            self.deadlines.push(None);
+            self.calls.len() - 1
+        });
+        let number = u32::try_from(seat).unwrap_or(u32::MAX);
+        match Call::open(self.epoll.as_fd(), number, opening) {
+            Ok(call) => {
+                self.calls[seat] = Some(call);
+                self.seats.insert(key, seat);
+                self.settle(seat);
+            }
+            Err((error, last)) => {
+                warn!(%error, "RTP socket cannot be polled");
+                last.send((key, Event::Stopped(Box::default())));
+                self.free.push(seat);
+                self.gauge.leave();
+            }
+        }
+    }
+
+    fn tell(&mut self, key: CallKey, what: impl FnOnce(&mut Call, rustix::fd::BorrowedFd<'_>)) {
+        let Some(&seat) = self.seats.get(&key) else { return };
+        if let Some(Some(call)) = self.calls.get_mut(seat) {
+            what(call, self.epoll.as_fd());
+            self.settle(seat);
+        }
+    }
+
+    /// Handles every deadline that has come.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        for seat in 0..self.deadlines.len() {
+            if self.deadlines[seat].is_some_and(|at| at <= now)
+                && let Some(call) = &mut self.calls[seat]
+            {
+                call.handle_timeout(self.epoll.as_fd(), now);
+                self.settle(seat);
+            }
+        }
+    }
+
+    /// After each input of a call: its next deadline, or its end.
+    fn settle(&mut self, seat: usize) {
+        let Some(call) = &self.calls[seat] else { return };
+        self.deadlines[seat] = call.deadline();
+        if call.is_over() {
+            self.seats.remove(&call.key);
+            self.calls[seat] = None;
+            self.deadlines[seat] = None;
+            self.free.push(seat);
+            self.gauge.leave();
+        }
+    }
+}
