@@ -74,6 +74,7 @@ pub fn resident_kb(pid: u32) -> Option<u64> {
 pub struct MachineTime {
     all: u64,
     idle: u64,
+    stolen: u64,
 }
 
 impl MachineTime {
@@ -89,7 +90,13 @@ impl MachineTime {
             .filter_map(|field| field.parse().ok())
             .collect();
         let idle = ticks.get(3).unwrap_or(&0) + ticks.get(4).unwrap_or(&0);
-        Self { all: ticks.iter().sum(), idle }
+        Self { all: ticks.iter().sum(), idle, stolen: *ticks.get(7).unwrap_or(&0) }
+    }
+
+    /// The share that the hypervisor gave to others since `earlier`, percent.
+    pub fn stolen_percent_since(self, earlier: Self) -> f64 {
+        let all = self.all.saturating_sub(earlier.all).max(1);
+        100.0 * self.stolen.saturating_sub(earlier.stolen) as f64 / all as f64
     }
 
     /// Idle share of the machine since `earlier`, percent.

@@ -7,8 +7,9 @@
 //! the machine disturbed least.
 //!
 //! With `--paced` the same work is done as packets come in real time, phases spread over 20 ms, sent by
-//! another thread: what being woken for them adds. That part is the machine's (a virtual one pays much
-//! more for it), and no node that answers at once can be without it.
+//! another thread: what it adds to be woken for them, or with `--sleep` to look at them now and then. That
+//! part is the machine's (a virtual one pays much more for it), and no node that carries calls as they
+//! come can be without it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
