@@ -1,8 +1,11 @@
 //! The words that `sdp`, `rtp`, `audio` and `call` share, so that none of them needs to know
 //! another: a codec, a direction, a cipher suite and the key that goes with it.
 
+mod digit;
+
 use std::fmt;
 
+pub use digit::{Digit, Digits, KeyTiming, NoDigits, Step};
 use zeroize::Zeroize;
 
 /// A speech codec as it travels in RTP.

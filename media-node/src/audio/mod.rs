@@ -1,6 +1,7 @@
-//! Speech between the wire and the agent: G.711 by table, and what fills a silence.
+//! Speech between the wire and the agent: G.711 by table, what fills a silence, and keys as tones.
 
 pub mod comfort_noise;
+pub mod dtmf;
 pub mod g711;
 
 use crate::media::Codec;
