@@ -15,7 +15,7 @@ use trunkline_media_node::random::Seeded;
 use trunkline_media_node::rtp::reorder::Reorder;
 use trunkline_media_node::rtp::srtp::{MAX_RTP_OVERHEAD_BYTES, Receiver, Sender};
 use trunkline_media_node::rtp::stats::ReceiverStats;
-use trunkline_media_node::rtp::telephone_event::{Detector, Event};
+use trunkline_media_node::rtp::telephone_event::{self, Event};
 use trunkline_media_node::rtp::{Header, Packet, SequenceNumber, Ssrc};
 
 const PAYLOAD: usize = 160;
@@ -129,14 +129,14 @@ fn rtp(criterion: &mut Criterion) {
             stats.record(now, black_box(&header(number)), PAYLOAD)
         });
     });
-    let mut detector = Detector::new();
+    let mut receiver = telephone_event::Receiver::new();
     let mut number = 0u32;
     group.bench_function("telephone_event", |bencher| {
         bencher.iter(|| {
             number += 1;
             let event = Event { code: 5, end: false, volume: 10, duration: 160 };
             // Eight packets an event.
-            detector.feed(black_box(number / 8 * 2000), false, &event.write())
+            receiver.feed(Ssrc(1), black_box(number / 8 * 2000), false, &event.write())
         });
     });
     group.finish();

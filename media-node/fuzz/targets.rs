@@ -4,6 +4,8 @@
 // Each file is a module of its own here, and has no crate above it that could reach further.
 #![allow(unreachable_pub)]
 
+#[path = "targets/dtmf.rs"]
+mod dtmf;
 #[path = "targets/rtp.rs"]
 mod rtp;
 #[path = "targets/sdp.rs"]
@@ -27,8 +29,10 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("rtp_packet", rtp::packet),
     ("rtp_rtcp", rtp::rtcp),
     ("rtp_srtp", rtp::srtp),
-    ("rtp_telephone_event", rtp::telephone_event),
+    ("rtp_telephone_event", rtp::telephone_events),
     ("rtp_reorder", rtp::reorder),
+    ("dtmf_info", dtmf::info),
+    ("dtmf_detector", dtmf::detector),
     ("twilio_message", twilio::message),
     ("call_media", twilio::media),
 ];

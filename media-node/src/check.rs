@@ -163,6 +163,8 @@ fn trunk(f: &mut fmt::Formatter<'_>, trunk: &Trunk) -> fmt::Result {
     let dtmf = match trunk.dtmf {
         Dtmf::Auto => "Auto",
         Dtmf::Rfc4733 => "RFC4733",
+        Dtmf::Info => "Info",
+        Dtmf::InBand => "InBand",
     };
     row(f, "dtmf", dtmf)?;
     let idle = match trunk.idle_audio {

@@ -17,6 +17,7 @@ pub(crate) struct HeardRtp {
     pub(crate) sequence_number: u16,
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
+    pub(crate) payload_type: u8,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -26,6 +27,8 @@ pub(crate) struct Carrier {
     pub(crate) call_id: String,
     /// Whether a 200 to INVITE is acknowledged.
     pub(crate) acks: bool,
+    /// The status line with which it answers INFO.
+    pub(crate) answers_info: &'static str,
     pub(crate) responses: Vec<Response>,
     pub(crate) requests: Vec<Request>,
     pub(crate) heard: Vec<HeardRtp>,
@@ -46,6 +49,7 @@ impl Default for Carrier {
             rtp: CARRIER_RTP.parse().unwrap(),
             call_id: "call-1".into(),
             acks: true,
+            answers_info: "200 OK",
             responses: Vec::new(),
             requests: Vec::new(),
             heard: Vec::new(),
@@ -84,7 +88,8 @@ impl Carrier {
             "" => String::new(),
             tag => format!(";tag={tag}"),
         };
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let has_kind = body.is_empty() || extra.contains("Content-Type");
+        let kind = if has_kind { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
             "{method} sip:{number}@192.0.2.10 SIP/2.0\r\n\
              Via: SIP/2.0/UDP 203.0.113.7:5060;branch={branch};rport\r\n\
@@ -122,7 +127,11 @@ impl Carrier {
     pub(crate) fn receive(&mut self, _: Instant, bytes: &Bytes) -> Vec<Bytes> {
         match read(bytes) {
             Ok(request) => {
-                let mut reply = String::from("SIP/2.0 200 OK\r\n");
+                let status = match request.method {
+                    Method::Info => self.answers_info,
+                    _ => "200 OK",
+                };
+                let mut reply = format!("SIP/2.0 {status}\r\n");
                 for name in [
                     HeaderName::Via,
                     HeaderName::From,
@@ -221,6 +230,7 @@ impl Carrier {
             sequence_number: packet.header.sequence_number.0,
             timestamp: packet.header.timestamp,
             marker: packet.header.marker,
+            payload_type: packet.header.payload_type,
             payload: packet.payload.to_vec(),
         });
     }

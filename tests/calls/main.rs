@@ -8,6 +8,7 @@ mod config;
 mod net;
 
 mod audio;
+mod digits;
 mod endings;
 mod probes;
 mod refusals;

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use trunkline_media_node::media::{Codec, CryptoSuite, MasterKey};
+use trunkline_media_node::media::{Codec, CryptoSuite, Digit, MasterKey};
 use trunkline_media_node::random::Seeded;
 use trunkline_media_node::rtp::reorder::{Pushed, Ready, Reorder, SLOTS};
 use trunkline_media_node::rtp::rtcp::{
@@ -15,7 +15,7 @@ use trunkline_media_node::rtp::srtp::{
     MAX_RTCP_OVERHEAD_BYTES, MAX_RTP_OVERHEAD_BYTES, Receiver, Sender, SrtpError,
 };
 use trunkline_media_node::rtp::stats::{ReceiverStats, SenderStats, mos};
-use trunkline_media_node::rtp::telephone_event::{Detector, Digit, Event, Writer};
+use trunkline_media_node::rtp::telephone_event::{self, Event};
 use trunkline_media_node::rtp::{Header, Packet, SequenceNumber, Ssrc, is_rtcp};
 
 #[allow(clippy::disallowed_methods, reason = "any start will do for a virtual clock")]
@@ -113,27 +113,50 @@ pub(crate) fn srtp(data: &[u8]) {
 }
 
 /// Rows of eight bytes: how far the timestamp moves, flags, four bytes of payload. No packet is
-/// counted twice, and the digit that a row spells is one when we write it ourselves.
-pub(crate) fn telephone_event(data: &[u8]) {
-    let mut detector = Detector::new();
+/// counted twice, and the digit that a row spells is one when we send it ourselves: of any length,
+/// with packets lost, as the row says.
+pub(crate) fn telephone_events(data: &[u8]) {
+    const SSRC: Ssrc = Ssrc(1);
+    let mut receiver = telephone_event::Receiver::new();
     let mut timestamp = 0u32;
     for row in data.chunks_exact(8) {
         let [t0, t1, t2, flags, payload @ ..] = row else { return };
         timestamp = timestamp.wrapping_add(u32::from_be_bytes([0, *t0, *t1, *t2]));
         let payload = &payload[..usize::from(flags >> 1).min(payload.len())];
         let marker = flags & 1 == 1;
-        let digit = detector.feed(timestamp, marker, payload);
-        assert!(digit.is_none() || Event::parse(payload).is_ok_and(|event| event.code < 16));
-        assert_eq!(detector.feed(timestamp, marker, payload), None);
+        let heard = receiver.feed(SSRC, timestamp, marker, payload);
+        assert!(heard.is_none() || Event::parse(payload).is_ok_and(|event| event.code < 16));
+        let again = receiver.feed(SSRC, timestamp, marker, payload);
+        assert!(again.is_none_or(|heard| !heard.begins));
         let Some(digit) = payload.first().and_then(|code| Digit::from_event(*code)) else {
             continue;
         };
-        let length = u16::from_be_bytes([*t1, *t2]) % 8000;
-        let mut writer = Writer::new(digit, timestamp, 160, length);
-        let mut fresh = Detector::new();
-        let heard = std::iter::from_fn(|| writer.next_packet())
-            .filter_map(|packet| fresh.feed(packet.timestamp, packet.marker, &packet.payload));
-        assert!(heard.eq([digit]));
+        let length = u32::from_be_bytes([0, *t0 % 16, *t1, *t2]);
+        let step = [80, 160, 320, 960][usize::from(flags >> 5) % 4];
+        let mut sender = telephone_event::Sender::new(digit, timestamp, step, length);
+        let mut fresh = telephone_event::Receiver::new();
+        let (mut begun, mut last, mut turns) = (0, None, 0_u32);
+        loop {
+            let mut packets = sender.turn().peekable();
+            if packets.peek().is_none() {
+                break;
+            }
+            turns += 1;
+            for packet in packets {
+                // The last turn arrives, whatever else is lost.
+                if (turns * 7) % 16 < u32::from(flags >> 4) && !sender.is_released() {
+                    continue;
+                }
+                let heard = fresh.feed(SSRC, packet.timestamp, packet.marker, &packet.payload);
+                begun += u32::from(heard.is_some_and(|heard| heard.begins));
+                last = heard.or(last);
+            }
+        }
+        let whole = length.max(1).next_multiple_of(step.into());
+        assert_eq!(turns, whole / u32::from(step) + 2);
+        let last = last.unwrap();
+        assert_eq!((begun, last.digit, last.ended), (1, digit, true));
+        assert!(last.duration <= whole && flags >> 4 != 0 || last.duration == whole);
     }
 }
 

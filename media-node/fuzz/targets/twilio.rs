@@ -8,7 +8,7 @@ use trunkline_media_node::call::media::{
     AgentFailure, Command, Event, IdleAudio, Media, Plan, PlayoutBudget, Sink,
 };
 use trunkline_media_node::endpoints::websocket::{Dialect, Incoming, StartInfo, Stream};
-use trunkline_media_node::media::{Codec, CryptoSuite, Direction, MasterKey};
+use trunkline_media_node::media::{Codec, CryptoSuite, Digits, Direction, KeyTiming, MasterKey};
 use trunkline_media_node::random::Seeded;
 use trunkline_media_node::rtp::is_rtcp;
 
@@ -98,6 +98,7 @@ pub fn media(data: &[u8]) {
     let mut media = Media::new(now, plan(shape, budget.clone()), &mut Seeded::new(1));
     let remote: [SocketAddr; 3] =
         ["203.0.113.9:30000", "203.0.113.10:9", "192.0.2.1:1"].map(|at| at.parse().expect("valid"));
+    let keys = Digits::parse("1w#", KeyTiming::default()).expect("keys");
     while !script.0.is_empty() {
         let step = script.byte();
         let from = remote[usize::from(step >> 6) % 3];
@@ -163,7 +164,8 @@ pub fn media(data: &[u8]) {
                 let command = match step >> 4 {
                     0..=3 => Command::Answered,
                     4..=7 => Command::Established,
-                    8..=13 => Command::Direction(direction),
+                    8..=12 => Command::Direction(direction),
+                    13 => Command::SendDigits(keys.clone()),
                     14 => Command::Retarget { rtp: from, rtcp: from },
                     _ => Command::Stop,
                 };
@@ -201,6 +203,7 @@ fn plan(shape: u8, budget: Arc<PlayoutBudget>) -> Plan {
         codec,
         payload_type,
         telephone_event: (shape & 2 == 0).then_some(101),
+        listen_for_tones: shape & 1 == 0,
         packet_time: Duration::from_millis([20, 10, 30, 60][usize::from(shape >> 2) % 4]),
         crypto: (shape >> 4 == 15).then(|| (key(1), key(2))),
         remote_rtp: "203.0.113.9:30000".parse().expect("valid"),

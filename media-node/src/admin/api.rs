@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
+use super::dtmf;
 use super::errors::{ApiError, ErrorBody};
 use super::status::{State, Status};
 use super::{AdminCommand, AdminState, Filter, Relayed};
@@ -25,7 +26,7 @@ use crate::telemetry;
 
 /// No request takes longer; a handler that would is stuck.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// No request needs a body yet.
+/// What a request may say, but for what peers pass on.
 const MAX_BODY_LEN_BYTES: usize = 64 * 1024;
 
 /// A SIP message of the greatest size with what stands before it.
@@ -38,6 +39,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/calls", get(list_calls))
         .route("/v1/calls/{id}", get(show_call).delete(hang_up))
+        .route("/v1/calls/{id}/dtmf", post(dtmf::send))
         .route("/v1/openapi.json", get(openapi_json))
         .route_layer(from_fn_with_state(state.clone(), authorize));
     Router::new()
@@ -65,7 +67,18 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         description = "Probes, metrics, status and calls of one media node.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    paths(livez, readyz, metrics, status, list_calls, show_call, hang_up, relay, openapi_json),
+    paths(
+        livez,
+        readyz,
+        metrics,
+        status,
+        list_calls,
+        show_call,
+        hang_up,
+        dtmf::send,
+        relay,
+        openapi_json
+    ),
     tags(
         (name = "calls", description = "Calls, live and just ended"),
         (name = "node", description = "The node itself"),

@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::call::Unsendable;
+
 /// A refusal. The code is for programs, the message for people.
 #[derive(Debug)]
 pub(super) struct ApiError {
@@ -48,6 +50,20 @@ impl ApiError {
 
     pub(super) fn call_ended() -> Self {
         Self::new(StatusCode::CONFLICT, "call_ended", "the call has ended already")
+    }
+
+    pub(super) fn unsendable(why: Unsendable) -> Self {
+        let code = match why {
+            Unsendable::NoSuchCall => return Self::no_such_call(),
+            Unsendable::NotActive => "call_not_active",
+            Unsendable::NoWay => "dtmf_not_agreed",
+            Unsendable::Busy => "dtmf_busy",
+        };
+        Self::new(StatusCode::CONFLICT, code, why.to_string())
+    }
+
+    pub(super) fn bad_body(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_body", message)
     }
 
     pub(super) fn no_such_route() -> Self {

@@ -5,6 +5,7 @@
 
 mod api;
 mod calls;
+mod dtmf;
 mod errors;
 mod status;
 #[cfg(test)]
@@ -14,7 +15,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::call::Unsendable;
 use crate::config::Secret;
+use crate::media::Digits;
 use crate::telemetry::Metrics;
 
 pub use api::{openapi, router};
@@ -28,6 +31,8 @@ pub use status::{
 pub enum AdminCommand {
     /// End a call; the reply is `true` when it was live.
     HangUp { id: String, reply: oneshot::Sender<bool> },
+    /// Press keys in a call.
+    SendDigits { id: String, digits: Digits, reply: oneshot::Sender<Result<(), Unsendable>> },
 }
 
 /// What became of something that another node of the pool passed to us.

@@ -14,6 +14,7 @@ use super::*;
 use crate::call::cause::Cause;
 use crate::call::record::{CallDirection, CallState, End, MediaView};
 use crate::call::{AdvertisedView, CallView, OptionsView, Reason, Traffic};
+use crate::media::KeyTiming;
 
 fn call(id: &str, state: CallState) -> CallView {
     let cause = Cause::CallerHungUp;
@@ -35,6 +36,7 @@ fn call(id: &str, state: CallState) -> CallView {
             reason: cause.text(),
             sip_status: 200,
         }),
+        digits: None,
         media: MediaView {
             codec: "PCMU".to_owned(),
             encryption: Some("AES_CM_128_HMAC_SHA1_80".to_owned()),
@@ -272,6 +274,72 @@ async fn hanging_up_asks_the_signalling_task() {
     assert_eq!(node.json("DELETE", "/v1/calls/0-3").await.0, 404);
 }
 
+/// Status and error code of a request for keys.
+async fn press(node: &Node, id: &str, body: &str) -> (u16, Value) {
+    let request = Request::post(format!("/v1/calls/{id}/dtmf"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(body.to_owned()))
+        .unwrap();
+    let response = router(node.state.clone()).oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_slice(&bytes(response).await).unwrap())
+}
+
+#[tokio::test]
+async fn keys_are_asked_of_the_signalling_task() {
+    let node = Node::new(None);
+    node.state.calls.put(Instant::now(), call("0-1", CallState::Active));
+    let commands = node.commands.clone();
+    let answers = [Ok(()), Ok(()), Err(Unsendable::NotActive), Err(Unsendable::NoWay)];
+    let signalling = tokio::spawn(async move {
+        let mut commands = commands.lock().await;
+        let mut asked = Vec::new();
+        for answer in answers {
+            let Some(AdminCommand::SendDigits { id, digits, reply }) = commands.recv().await else {
+                panic!()
+            };
+            assert_eq!(id, "0-1");
+            reply.send(answer).unwrap();
+            asked.push(digits);
+        }
+        asked
+    });
+    let (status, body) = press(&node, "0-1", r#"{"digits":"42w#"}"#).await;
+    assert_eq!((status, &body["id"]), (202, &json!("0-1")));
+    let body = r#"{"digits":"1","toneMilliseconds":200,"gapMilliseconds":40}"#;
+    assert_eq!(press(&node, "0-1", body).await.0, 202);
+    for code in ["call_not_active", "dtmf_not_agreed"] {
+        let (status, body) = press(&node, "0-1", r#"{"digits":"1"}"#).await;
+        assert_eq!((status, &body["error"]["code"]), (409, &json!(code)));
+    }
+    let asked = signalling.await.unwrap();
+    assert!(asked[0] == Digits::parse("42w#", KeyTiming::default()).unwrap());
+    assert!(asked[1] == Digits::parse("1", KeyTiming::new(200, 40).unwrap()).unwrap());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_keys_is_said_and_reaches_nobody() {
+    let node = Node::new(None);
+    node.state.calls.put(Instant::now(), call("0-1", CallState::Active));
+    for (body, says) in [
+        (r#"{"digits":"4x2"}"#, "digits: character 2 ('x') is no key"),
+        (r#"{"digits":""}"#, "digits: there is no key in it"),
+        (r#"{"digits":"1","toneMilliseconds":39}"#, "toneMilliseconds (39)"),
+        (r#"{"digits":"1","gapMilliseconds":6000}"#, "gapMilliseconds (6000)"),
+        (r#"{"digits":42}"#, "write JSON"),
+        (r#"{"digits":"1","tone":3}"#, "write JSON"),
+        ("{", "write JSON"),
+    ] {
+        let (status, answer) = press(&node, "0-1", body).await;
+        let error = &answer["error"];
+        assert_eq!((status, &error["code"]), (400, &json!("bad_body")), "{body}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(says), "{body}: {message}");
+    }
+    assert!(node.commands.lock().await.try_recv().is_err());
+    assert_eq!(press(&node, "0-2", r#"{"digits":"1"}"#).await.0, 404);
+}
+
 #[tokio::test]
 async fn a_signalling_task_that_is_gone_or_full_is_told_as_busy() {
     let node = Node::new(None);
@@ -351,6 +419,7 @@ async fn the_openapi_description_is_whole_and_true() {
             "GET /v1/calls/{id}",
             "GET /v1/openapi.json",
             "GET /v1/status",
+            "POST /v1/calls/{id}/dtmf",
             "POST /v1/relay",
         ]
     );

@@ -11,6 +11,7 @@
 
 mod advertised;
 pub mod cause;
+pub mod info;
 mod limits;
 pub mod media;
 mod overload;
@@ -40,6 +41,7 @@ pub use probes::{
     OptionsView, Reason, Target,
 };
 pub use record::CallView;
+pub use session::Unsendable;
 pub use switchboard::{Load, Setup, Switchboard};
 
 /// What a call is known by inside one process.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::cause::EndedBy;
 use super::media::Report;
 use super::session::Session;
-use crate::config::NumberPolicy;
+use crate::config::{NumberPolicy, RecordPolicy};
 
 /// A call, live or ended.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -37,6 +37,9 @@ pub struct CallView {
     pub ended_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
+    /// Pressed keys; only where `MediaPool.spec.records.digits` is `Keep`, and once the call has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digits: Option<DigitsView>,
     pub media: MediaView,
 }
 
@@ -81,25 +84,40 @@ pub struct MediaView {
     pub report: Option<Report>,
 }
 
-/// How numbers are shown, and the secret that hashes are made under.
+/// The first 256 keys that either side pressed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DigitsView {
+    /// By the caller.
+    pub received: String,
+    /// By us.
+    pub sent: String,
+}
+
+/// How numbers are shown, whether keys are, and the secret that hashes are made under.
 pub struct Masking {
-    policy: NumberPolicy,
+    policy: RecordPolicy,
     salt: hmac::Key,
 }
 
 impl Masking {
     /// `salt` is this process's own, so hashes join the calls of one caller within a process and
     /// cannot be turned back by trying all numbers.
-    pub fn new(policy: NumberPolicy, salt: Vec<u8>) -> Self {
+    pub fn new(policy: RecordPolicy, salt: Vec<u8>) -> Self {
         Self { policy, salt: hmac::Key::new(hmac::HMAC_SHA256, &salt) }
     }
 
-    pub fn set_policy(&mut self, policy: NumberPolicy) {
+    pub fn set_policy(&mut self, policy: RecordPolicy) {
         self.policy = policy;
     }
 
+    /// Whether pressed keys may stand in records.
+    pub fn keeps_digits(&self) -> bool {
+        self.policy.keep_digits
+    }
+
     pub fn show(&self, number: &str) -> String {
-        match self.policy {
+        match self.policy.numbers {
             NumberPolicy::Full => number.to_owned(),
             NumberPolicy::Masked => masked(number),
             NumberPolicy::Hashed => {
@@ -154,6 +172,10 @@ impl Session {
                 reason: cause.text(),
                 sip_status: if self.answered_at.is_some() { 200 } else { cause.status() },
             }),
+            digits: (masking.keeps_digits() && self.is_over()).then(|| DigitsView {
+                received: self.digits.received.clone(),
+                sent: self.digits.sent.clone(),
+            }),
             media: MediaView {
                 codec: self.agreed.codec.encoding_name().to_owned(),
                 encryption: self
@@ -193,7 +215,8 @@ mod tests {
 
     #[test]
     fn hashed_numbers_join_calls_and_do_not_show_the_number() {
-        let masking = Masking::new(NumberPolicy::Hashed, vec![1; 32]);
+        let policy = RecordPolicy { numbers: NumberPolicy::Hashed, keep_digits: false };
+        let masking = Masking::new(policy, vec![1; 32]);
         let shown = masking.show("+442079460123");
         assert_eq!(shown, masking.show("+442079460123"));
         assert_ne!(shown, masking.show("+442079460124"));

@@ -14,6 +14,8 @@
 //! The audio itself is [`super::media::Media`], on a shard; the two speak by
 //! [`Command`](super::media::Command) and [`Event`](super::media::Event).
 
+mod digits;
+
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,8 +37,11 @@ use crate::sip::dialog::Dialog;
 use crate::sip::transaction::{TransactionId, Transactions};
 use crate::sip::{Flow, HeaderName, Method, Request, Response, StatusCode};
 
+use digits::SessionDigits;
+pub use digits::Unsendable;
+
 /// What we understand; in `Allow` of every 2xx, 405 and answer to OPTIONS.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO";
 
 /// Media that has not reported by then will not: its shard is gone.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,6 +97,7 @@ pub(super) struct Session {
     pub(super) cause: Option<Cause>,
     pub(super) agreed: Agreed,
     pub(super) report: Report,
+    pub(super) digits: SessionDigits,
     config: Arc<Config>,
     flow: Flow,
     /// The newest that we hold ourselves: it is left when the peer that holds the other is not.
@@ -169,6 +175,7 @@ impl Session {
             cause: None,
             agreed: beginning.agreed,
             report: Report::default(),
+            digits: SessionDigits::default(),
             config: beginning.config,
             flow,
             own_flow: Some(flow).filter(|flow| flow.holder.is_none()),
@@ -220,7 +227,7 @@ impl Session {
         };
         let reinvite = self.reinvite_ack.as_ref().and_then(|reinvite| reinvite.ack.poll_timeout());
         let expires = self.expires_at.filter(|_| !self.is_ending());
-        [ack, reinvite, expires].into_iter().flatten().min()
+        [ack, reinvite, expires, self.info_timeout()].into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
@@ -242,6 +249,7 @@ impl Session {
         if let Some(reinvite) = &mut self.reinvite_ack {
             reinvite.ack.handle_timeout(cx.now);
         }
+        self.settle_info(cx);
         self.drain_acks(cx);
     }
 
@@ -306,6 +314,7 @@ impl Session {
                 self.end(cx, Cause::CallerHungUp);
             }
             Method::Invite | Method::Update => self.handle_reoffer(cx, id, request),
+            Method::Info => self.handle_info(cx, id, request),
             Method::Options => {
                 let mut response = self.response(request, StatusCode::OK, None);
                 response.headers.push(HeaderName::Accept, "application/sdp");
@@ -422,7 +431,9 @@ impl Session {
             Event::AgentClosed { .. } => self.end(cx, Cause::AgentHungUp),
             Event::CarrierInactive => self.end(cx, Cause::CarrierInactive),
             Event::FirstAudioFromAgent => self.report_phase(cx, Phase::FirstAudio),
-            Event::FirstAudioFromCaller | Event::Digit(_) | Event::Latched(_) => {}
+            Event::Digit(digit) => self.handle_digit(cx, digit),
+            Event::DigitsSent => self.handle_digits_sent(cx),
+            Event::FirstAudioFromCaller | Event::Latched(_) => {}
         }
     }
 
@@ -540,11 +551,17 @@ impl Session {
         let mut bye = self.dialog.request(Method::Bye);
         let reason = format!("Q.850;cause={};text=\"{}\"", cause.q850(), quotable(&cause.text()));
         bye.headers.push(HeaderName::Reason, reason);
-        let id = cx.transactions.send_request(cx.now, self.flow, bye, &self.sent_by);
+        self.send_in_dialog(cx, bye);
+    }
+
+    /// Sends a request of this dialog to the carrier.
+    fn send_in_dialog(&self, cx: &mut Context<'_>, request: Request) -> TransactionId {
+        let id = cx.transactions.send_request(cx.now, self.flow, request, &self.sent_by);
         let same = |own: &Flow| *own != self.flow && own.transport == self.flow.transport;
         if let Some(own) = self.own_flow.filter(same) {
             cx.transactions.or_by(id, own);
         }
+        id
     }
 
     /// Media has reported: nothing of this call is left but its record.
@@ -553,7 +570,9 @@ impl Session {
             return;
         }
         self.state = State::Ended;
+        let sent_by_info = self.report.digits_sent;
         self.report = report;
+        self.report.digits_sent += sent_by_info;
         cx.ports.release(cx.now, self.ports);
         cx.limits.release(&self.trunk.name);
         cx.limits.release_agent(&self.agent.name);
@@ -562,6 +581,7 @@ impl Session {
 
     fn open_media(&mut self, cx: &mut Context<'_>) {
         self.agent_state = AgentState::Connecting;
+        self.forget_asked_digits();
         let agreed = &self.agreed;
         let sources = self.trunk.inbound.as_ref().map(|inbound| inbound.sources.clone());
         let plan = media::Plan {
@@ -570,8 +590,13 @@ impl Session {
             payload_type: agreed.payload_type,
             telephone_event: agreed
                 .telephone_event
-                .filter(|event| event.clock_rate_hz == 8000)
+                .filter(|event| event.clock_rate_hz == agreed.codec.clock_rate_hz())
                 .map(|event| event.payload_type),
+            listen_for_tones: match self.trunk.dtmf {
+                config::Dtmf::Auto => agreed.telephone_event.is_none(),
+                config::Dtmf::InBand => true,
+                config::Dtmf::Rfc4733 | config::Dtmf::Info => false,
+            },
             packet_time: Duration::from_millis(agreed.packet_time_ms.into()),
             crypto: agreed.crypto.as_ref().map(|it| (it.local.clone(), it.remote.clone())),
             remote_rtp: agreed.remote_rtp,
@@ -675,7 +700,7 @@ pub(super) fn policy(trunk: &Trunk) -> sdp::Policy<'_> {
         },
         suites: &CryptoSuite::BY_PREFERENCE,
         packet_time_ms: trunk.packet_time_ms,
-        telephone_event: true,
+        telephone_event: matches!(trunk.dtmf, config::Dtmf::Auto | config::Dtmf::Rfc4733),
         direction: crate::media::Direction::SendRecv,
     }
 }

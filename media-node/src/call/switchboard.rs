@@ -28,15 +28,16 @@ use super::peers::Peers;
 use super::ports::PortPool;
 use super::probes::{AgentServer, Asking, DialFailure, DialKey, Probes};
 use super::record::{CallView, Masking};
-use super::session::{Context, Session};
+use super::session::{Context, Session, Unsendable};
 use super::strangers::Strangers;
 use super::{CallKey, Output, of_config};
 use crate::config::Config;
+use crate::media::Digits;
 use crate::random::Random;
 use crate::sip::dialog::DialogId;
 use crate::sip::digest::Authenticator;
 use crate::sip::transaction::{self, TransactionId, Transactions};
-use crate::sip::{Flow, Malformed, Message, Transport, is_keep_alive};
+use crate::sip::{Flow, Malformed, Message, Response, Transport, is_keep_alive};
 
 /// How long a digest nonce may be used before the peer is asked to take a new one.
 const NONCE_VALIDITY: Duration = Duration::from_secs(300);
@@ -126,7 +127,7 @@ impl Switchboard {
         random.fill(&mut salt);
         let config = Arc::clone(&setup.config);
         let mut switchboard = Self {
-            masking: Masking::new(setup.config.pool.records.numbers, salt),
+            masking: Masking::new(setup.config.pool.records, salt),
             config: setup.config,
             advertised: setup.advertised,
             slot: setup.slot,
@@ -218,7 +219,7 @@ impl Switchboard {
             |trunk| config.trunks.iter().any(|it| it.name == trunk),
             |agent| config.agents.contains_key(agent),
         );
-        self.masking.set_policy(config.pool.records.numbers);
+        self.masking.set_policy(config.pool.records);
         if config.pool_key != self.config.pool_key
             && let Some(key) = &config.pool_key
         {
@@ -306,6 +307,19 @@ impl Switchboard {
         });
         self.drain_transactions(now);
         live.unwrap_or(false)
+    }
+
+    /// Presses keys in a call that is up.
+    pub fn send_digits(
+        &mut self,
+        now: Instant,
+        id: &str,
+        digits: Digits,
+    ) -> Result<(), Unsendable> {
+        let call = *self.ids.get(id).ok_or(Unsendable::NoSuchCall)?;
+        let sent = self.with_session(now, call, |session, cx| session.send_digits(cx, digits));
+        self.drain_transactions(now);
+        sent.unwrap_or(Err(Unsendable::NoSuchCall))
     }
 
     /// Takes no new call from now on; those that are up may go on until `deadline`, or until that of
@@ -445,12 +459,22 @@ impl Switchboard {
                 }
                 // What a BYE is answered changes nothing: the call has ended.
                 transaction::Output::Response { id, response, .. } => {
+                    self.handle_answer(now, id, Some(&response));
                     self.with_probes(now, |probes, cx| probes.handle_response(cx, id, &response));
                 }
                 transaction::Output::Failed { id, cause } => {
+                    self.handle_answer(now, id, None);
                     self.with_probes(now, |probes, cx| probes.handle_failed(cx, id, cause));
                 }
             }
+        }
+    }
+
+    /// An answer to a request of ours inside a call, or the news that there will be none.
+    fn handle_answer(&mut self, now: Instant, id: TransactionId, response: Option<&Response>) {
+        let call = self.sessions.iter().find(|(_, session)| session.awaits(id));
+        if let Some(call) = call.map(|(call, _)| *call) {
+            self.with_session(now, call, |session, cx| session.handle_info_answer(cx, response));
         }
     }
 

@@ -205,12 +205,14 @@ pub enum Encryption {
     Disabled,
 }
 
-/// How digits reach us.
+/// How keys travel, both ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtmf {
-    /// RFC 4733 when negotiated, else whatever else the node can read.
+    /// RFC 4733 when negotiated, else SIP INFO or tones, whichever comes.
     Auto,
     Rfc4733,
+    Info,
+    InBand,
 }
 
 /// What flows to the caller while the agent is silent.

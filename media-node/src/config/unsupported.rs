@@ -3,7 +3,7 @@
 
 use trunkline_crds::agent::{AgentSpec, Dialect, Encoding};
 use trunkline_crds::media_pool::{AddressSource, MediaPoolSpec};
-use trunkline_crds::trunk::{Codec, Dtmf, TrunkSpec};
+use trunkline_crds::trunk::{Codec, TrunkSpec};
 
 use super::NOT_SUPPORTED;
 use super::resolve::Fault;
@@ -40,10 +40,6 @@ pub(super) fn of_trunk(spec: &TrunkSpec) -> Vec<Fault> {
                 let field = format!("spec.media.codecs[{index}]");
                 faults.push(fault(&field, &format!(" ({codec}); write PCMU, PCMA or both")));
             }
-        }
-        if let Some(dtmf @ (Dtmf::Info | Dtmf::InBand)) = media.dtmf {
-            let more = format!(" ({dtmf}); write Auto or RFC4733");
-            faults.push(fault("spec.media.dtmf", &more));
         }
     }
     faults

@@ -148,6 +148,10 @@ impl Signalling {
                     AdminCommand::HangUp { id, reply } => {
                         let _ = reply.send(self.switchboard.hang_up(Instant::now(), &id));
                     }
+                    AdminCommand::SendDigits { id, digits, reply } => {
+                        let now = Instant::now();
+                        let _ = reply.send(self.switchboard.send_digits(now, &id, digits));
+                    }
                 },
                 inbound = self.inbound.recv() => match inbound {
                     Some(Inbound::Message { flow, bytes }) => {

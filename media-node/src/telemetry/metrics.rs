@@ -89,6 +89,7 @@ pub struct Metrics {
     agent_audio_dropped: Seconds,
     skipped_frames: Counter,
     digits: Counter,
+    digits_sent: Counter,
 }
 
 impl Default for Metrics {
@@ -144,6 +145,7 @@ impl Metrics {
             agent_audio_dropped: Seconds::default(),
             skipped_frames: Counter::default(),
             digits: Counter::default(),
+            digits_sent: Counter::default(),
         };
         metrics.registered()
     }
@@ -205,6 +207,7 @@ impl Metrics {
         let help = "Frames left out because a media thread was served too late";
         r.register("skipped_frames", help, self.skipped_frames.clone());
         r.register("digits", "Keys that callers pressed", self.digits.clone());
+        r.register("digits_sent", "Keys that were sent to carriers", self.digits_sent.clone());
         self
     }
 
@@ -317,6 +320,7 @@ impl Metrics {
         self.agent_audio_dropped.inc_by(report.dropped_ms as f64 / 1000.0);
         self.skipped_frames.inc_by(report.skipped_frames);
         self.digits.inc_by(report.digits);
+        self.digits_sent.inc_by(report.digits_sent);
     }
 
     /// The text that `/metrics` answers with.

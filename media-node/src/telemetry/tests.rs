@@ -38,6 +38,7 @@ fn call(id: &str) -> CallView {
         answered_at: None,
         ended_at: None,
         end: None,
+        digits: None,
         media: MediaView {
             codec: "PCMU".to_owned(),
             encryption: Some("AES_CM_128_HMAC_SHA1_80".to_owned()),
@@ -69,6 +70,7 @@ fn ended(id: &str, cause: &Cause) -> CallView {
             reason: cause.text(),
             sip_status: 200,
         }),
+        digits: None,
         media: MediaView { report: Some(report), ..call(id).media },
         ..call(id)
     }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  carrier ─▶ latch ─▶ srtp ─▶ stats ─▶ reorder ─┬▶ feed ──────▶ Stream ─▶ agent
-//!                                                └▶ digits ──▶
+//!                                                └▶ digits_in ▶
 //!  carrier ◀─ srtp ◀─ header ◀─ clock, noise ◀─ playout ◀────── Stream ◀─ agent
 //! ```
 //!
@@ -15,6 +15,8 @@
 mod arrivals;
 mod backlog;
 mod clock;
+mod digits_in;
+mod digits_out;
 mod feed;
 mod latch;
 mod plan;
@@ -42,11 +44,12 @@ use crate::random::Random;
 use crate::rtp::reorder::Reorder;
 use crate::rtp::srtp;
 use crate::rtp::stats::{ReceiverStats, SenderStats};
-use crate::rtp::telephone_event::Detector;
 use crate::rtp::{SequenceNumber, Ssrc};
 use arrivals::Arrivals;
 use backlog::Backlog;
 use clock::Clock;
+use digits_in::{DigitsIn, Way};
+use digits_out::DigitsOut;
 use feed::Feed;
 use latch::Latch;
 use play::Pace;
@@ -91,7 +94,7 @@ pub struct Media {
     receiver: Option<srtp::Receiver>,
     received: ReceiverStats,
     reorder: Reorder,
-    detector: Detector,
+    digits_in: DigitsIn,
     source: Option<Ssrc>,
     heard_at: Instant,
     held_since: Option<Instant>,
@@ -114,6 +117,7 @@ pub struct Media {
     frame: Duration,
     phase: Duration,
     playout: Playout,
+    digits_out: DigitsOut,
     /// Whether the clock runs: from the first moment on at which the caller could hear something.
     playing: bool,
     clock: Clock,
@@ -176,7 +180,7 @@ impl Media {
             receiver,
             received: ReceiverStats::new(plan.codec.clock_rate_hz()),
             reorder: Reorder::new(REORDER_HOLD),
-            detector: Detector::new(),
+            digits_in: DigitsIn::new(plan.listen_for_tones),
             source: None,
             heard_at: now,
             held_since: (plan.direction != Direction::SendRecv).then_some(now),
@@ -195,6 +199,7 @@ impl Media {
             frame,
             phase,
             playout: Playout::new(limit, plan.playout_budget),
+            digits_out: DigitsOut::default(),
             playing: false,
             clock: Clock::new(now, frame, phase),
             pace: Pace::Parked,
@@ -348,6 +353,11 @@ impl Media {
                 if moved && self.established {
                     self.wait_to_hear(now);
                 }
+            }
+            Command::Digit(digit) => self.hear_digit(now, digit, Way::Info, sink),
+            Command::SendDigits(digits) => {
+                self.digits_out.push(digits);
+                self.play(now, sink);
             }
             Command::Stop => self.stop(now, sink),
         }

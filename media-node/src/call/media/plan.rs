@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::playout::PlayoutBudget;
 use super::report::Report;
 use crate::endpoints::websocket::{Dialect, StartInfo};
-use crate::media::{Codec, Direction, MasterKey};
+use crate::media::{Codec, Digit, Digits, Direction, MasterKey};
 
 /// Everything that signalling agreed on for one call's media.
 pub struct Plan {
@@ -17,8 +17,11 @@ pub struct Plan {
     pub codec: Codec,
     /// The payload type of `codec`, both ways.
     pub payload_type: u8,
-    /// The payload type of telephone-event at 8000 Hz (RFC 4733), when it was agreed on.
+    /// The payload type of telephone-event on the codec's clock (RFC 4733), when it was agreed on.
+    /// Keys are then sent so, else as tones.
     pub telephone_event: Option<u8>,
+    /// Keys may come as tones in the caller's audio.
+    pub listen_for_tones: bool,
     /// The length of the packets we send: 10, 20, 30, 40 or 60 ms. What the carrier sends may have
     /// any length.
     pub packet_time: Duration,
@@ -74,6 +77,10 @@ pub enum Command {
     Direction(Direction),
     /// A re-INVITE or UPDATE moved the carrier's address.
     Retarget { rtp: SocketAddr, rtcp: SocketAddr },
+    /// The caller pressed a key, as SIP INFO tells.
+    Digit(Digit),
+    /// Press these keys, after those that were asked for before; [`Event::DigitsSent`] follows.
+    SendDigits(Digits),
     /// The call is over: tell agent and carrier, report, and do nothing ever after.
     Stop,
 }
@@ -94,8 +101,10 @@ pub enum Event {
     FirstAudioFromCaller,
     /// The first packet of the agent's speech left for the caller.
     FirstAudioFromAgent,
-    /// The caller pressed a key: `0`-`9`, `*`, `#`, `A`-`D`. Once per key.
-    Digit(char),
+    /// The caller pressed a key. Once per press, whatever ways have told of it.
+    Digit(Digit),
+    /// The oldest [`Command::SendDigits`] was done.
+    DigitsSent,
     /// The carrier's packets come from here, and ours go there from now on.
     Latched(SocketAddr),
     /// The answer to [`Command::Stop`], and the last event of all.

@@ -12,7 +12,7 @@ use crate::rtp::srtp::MAX_RTP_OVERHEAD_BYTES;
 pub(super) const MIN_FRAME: Duration = Duration::from_millis(10);
 pub(super) const MAX_FRAME: Duration = Duration::from_millis(60);
 /// The longest packet we send: a frame of 60 ms of G.711 between header and tag.
-const MAX_PACKET_BYTES: usize = HEADER_LEN_BYTES + 480 + MAX_RTP_OVERHEAD_BYTES;
+pub(super) const MAX_PACKET_BYTES: usize = HEADER_LEN_BYTES + 480 + MAX_RTP_OVERHEAD_BYTES;
 /// With so many frames queued an agent runs ahead on purpose, and nothing waits without need.
 const AHEAD_FRAMES: usize = 4;
 /// Nobody hears a gap that is longer or shorter by so much.
@@ -64,14 +64,16 @@ impl Media {
         }
         loop {
             if self.pace == Pace::Parked {
-                if self.playout.is_empty() && self.idles_quietly() {
+                let has_work = !self.playout.is_empty() || self.presses_keys();
+                if !has_work && self.idles_quietly() {
                     return;
                 }
                 self.clock.skip_to(now);
                 self.pace = Pace::Idle;
             }
             // Less than a frame waits for the next turn: more may come to fill it.
-            if self.playout.len() >= self.frame_len {
+            let keys = self.presses_keys();
+            if self.playout.len() >= self.frame_len && !keys {
                 self.resume(now);
             }
             if self.clock.deadline() > now {
@@ -81,7 +83,12 @@ impl Media {
             if self.pace == Pace::Waiting {
                 self.clock.settle(); // the frame that was waited for comes too late
             }
-            if !self.playout.is_empty() {
+            if keys && matches!(self.pace, Pace::Speaking | Pace::Waiting) {
+                self.make_way(now, sink);
+                continue;
+            } else if keys {
+                self.press_key(sink);
+            } else if !self.playout.is_empty() {
                 self.speak(now, sink);
             } else if self.pace == Pace::Speaking && self.clock.wait(now) {
                 self.pace = Pace::Waiting;
@@ -142,7 +149,7 @@ impl Media {
         !self.direction.sends()
     }
 
-    fn idles_quietly(&self) -> bool {
+    pub(super) fn idles_quietly(&self) -> bool {
         self.muted() || self.idle_audio == IdleAudio::None
     }
 
@@ -215,47 +222,60 @@ impl Media {
 
     /// One frame of what the caller hears while the agent is silent.
     fn idle(&mut self, sink: &mut impl Sink) {
+        self.talking = false;
+        self.arrivals.pass_turn(self.frame);
+        if self.backlog.owes() {
+            self.backlog.miss(1);
+        }
+        self.send_idle(sink);
+    }
+
+    pub(super) fn send_idle(&mut self, sink: &mut impl Sink) {
         let mut packet = [0; MAX_PACKET_BYTES];
         let frame = &mut packet[HEADER_LEN_BYTES..HEADER_LEN_BYTES + self.frame_len];
         match self.idle_audio {
             IdleAudio::ComfortNoise => self.noise.fill(frame),
             IdleAudio::Silence | IdleAudio::None => frame.fill(silence_byte(self.codec)),
         }
-        self.talking = false;
-        self.arrivals.pass_turn(self.frame);
-        if self.backlog.owes() {
-            self.backlog.miss(1);
-        }
         self.send_frame(&mut packet, false, sink);
     }
 
     /// `packet` holds the frame behind room for the header.
-    fn send_frame(
+    pub(super) fn send_frame(
         &mut self,
         packet: &mut [u8; MAX_PACKET_BYTES],
         marker: bool,
         sink: &mut impl Sink,
     ) {
-        let header = Header {
-            payload_type: self.payload_type,
-            marker,
-            sequence_number: self.sequence_number,
-            timestamp: self.timestamp(self.clock.next()),
-            ssrc: self.ssrc,
-        };
-        self.sequence_number = self.sequence_number.next();
-        let mut len = header.write(packet) + self.frame_len;
+        let timestamp = self.timestamp(self.clock.next());
+        self.send_packet(packet, self.frame_len, self.payload_type, marker, timestamp, sink);
+    }
+
+    /// `packet` holds a payload of `payload_len` bytes behind room for the header.
+    pub(super) fn send_packet(
+        &mut self,
+        packet: &mut [u8; MAX_PACKET_BYTES],
+        payload_len: usize,
+        payload_type: u8,
+        marker: bool,
+        timestamp: u32,
+        sink: &mut impl Sink,
+    ) {
+        let sequence_number = self.sequence_number;
+        let header = Header { payload_type, marker, sequence_number, timestamp, ssrc: self.ssrc };
+        self.sequence_number = sequence_number.next();
+        let mut len = header.write(packet) + payload_len;
         if let Some(sender) = &mut self.sender {
             // Only a key used up for 2^48 packets is refused here.
             let Ok(protected) = sender.protect_rtp(packet, len) else { return };
             len = protected;
         }
-        self.sent.record(self.frame_len);
+        self.sent.record(payload_len);
         sink.send_rtp(self.rtp.target(), &packet[..len]);
     }
 
     /// The RTP timestamp of a frame of the clock.
-    fn timestamp(&self, frame: u64) -> u32 {
+    pub(super) fn timestamp(&self, frame: u64) -> u32 {
         let samples = frame.wrapping_mul(self.frame_len as u64);
         self.first_timestamp.wrapping_add(samples as u32)
     }

@@ -117,17 +117,10 @@ impl Media {
             if let Some(feed) = &mut self.feed {
                 feed.resync();
             }
+            self.digits_in.resync();
         }
         if Some(header.payload_type) == self.telephone_event {
-            if let Some(digit) = self.detector.feed(header.timestamp, header.marker, payload) {
-                self.tally.digits += 1;
-                if self.feed.is_some()
-                    && let Some(message) = self.stream.digit(digit.as_char())
-                {
-                    sink.send_agent(message);
-                }
-                sink.event(Event::Digit(digit.as_char()));
-            }
+            self.hear_event(now, header, payload, sink);
         } else if header.payload_type == self.payload_type {
             self.hear_audio(now, header.timestamp, payload, sink);
         } else if header.payload_type != COMFORT_NOISE {
@@ -146,6 +139,7 @@ impl Media {
                 Some(now.saturating_duration_since(answered).as_millis() as u64);
             sink.event(Event::FirstAudioFromCaller);
         }
+        self.hear_tones(now, timestamp, payload, sink);
         if let Some(feed) = &mut self.feed {
             feed.push(now, timestamp, payload, give(&mut self.stream, sink));
         }

@@ -52,6 +52,7 @@ pub struct Report {
     pub marks: u64,
     pub marks_dropped: u64,
     pub digits: u64,
+    pub digits_sent: u64,
     /// Pauses of the agent of two seconds or more, and the longest.
     pub silences: u64,
     pub longest_silence_ms: u64,

@@ -139,7 +139,6 @@ fn what_is_not_supported_yet_is_left_out_whole() {
             "spec.outbound.registration",
         ),
         (trunk("x", &format!("{FROM_A}, media: {{codecs: [Opus]}}")), "spec.media.codecs[0]"),
-        (trunk("x", &format!("{FROM_A}, media: {{dtmf: Info}}")), "spec.media.dtmf"),
         (agent("x", ", audio: {encoding: PCM16, sampleRateHertz: 16000}"), "spec.audio.encoding"),
         (agent("x", ", holdPromptRef: {name: p, key: k}"), "spec.holdPromptRef"),
         (agent("x", ", fallback: {transferTo: '+15551239999'}"), "spec.fallback.transferTo"),

@@ -63,8 +63,9 @@ pub(super) fn resolve(
     }
     let dtmf = match effective.dtmf {
         api::Dtmf::Rfc4733 => Dtmf::Rfc4733,
-        // Written ones are refused before; a preset's wish for what is to come falls back to Auto.
-        api::Dtmf::Auto | api::Dtmf::Info | api::Dtmf::InBand => Dtmf::Auto,
+        api::Dtmf::Auto => Dtmf::Auto,
+        api::Dtmf::Info => Dtmf::Info,
+        api::Dtmf::InBand => Dtmf::InBand,
     };
     let inbound = spec
         .inbound

@@ -1,6 +1,7 @@
 //! The carrier's packets on their way to the agent.
 
 use super::*;
+use crate::media::Digit;
 use crate::rtp::telephone_event;
 
 fn key(byte: u8, suite: CryptoSuite) -> MasterKey {
@@ -170,7 +171,8 @@ fn a_key_is_told_once_however_often_its_packets_are_repeated() {
     let events = call.take_events();
     let digits: Vec<_> =
         events.iter().filter(|event| matches!(event, Event::Digit(_))).cloned().collect();
-    assert_eq!(digits, [Event::Digit('5'), Event::Digit('#')]);
+    let digit = |c| Event::Digit(Digit::new(c).unwrap());
+    assert_eq!(digits, [digit('5'), digit('#')]);
     assert_eq!(call.report().digits, 2);
 }
 

@@ -2,6 +2,7 @@
 
 mod agent;
 mod caller;
+mod digits;
 mod endings;
 mod properties;
 
@@ -90,6 +91,7 @@ fn plan() -> Plan {
         codec: Codec::Pcmu,
         payload_type: 0,
         telephone_event: Some(101),
+        listen_for_tones: false,
         packet_time: ms(20),
         crypto: None,
         remote_rtp: at(CARRIER),
