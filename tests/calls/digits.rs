@@ -358,6 +358,24 @@ fn a_trunk_that_insists_on_one_way_sends_by_no_other() {
 }
 
 #[test]
+fn a_carrier_whose_new_offer_has_no_events_is_sent_none_until_another_has() {
+    let mut net = USUAL.up();
+    let without = offer("sendrecv").replace(" 101\r\na=rtpmap:101 telephone-event/8000", "");
+    for (body, key, as_tone) in [(without, "1", true), (offer("sendrecv"), "2", false)] {
+        let reinvite = net.carrier.next_request("INVITE", &body);
+        net.send(&reinvite);
+        net.run_for(SECOND);
+        assert_eq!(net.carrier.responses.last().unwrap().status.as_u16(), 200);
+        net.carrier.heard.clear();
+        assert_eq!(send(&mut net, key), Ok(()));
+        net.run_for(SECOND);
+        let heard = (tones(&net.carrier.heard), events(&net.carrier.heard));
+        let wanted = if as_tone { (key, "") } else { ("", key) };
+        assert_eq!((heard.0.as_str(), heard.1.as_str()), wanted);
+    }
+}
+
+#[test]
 fn keys_are_for_calls_that_are_up_and_not_without_end() {
     let mut net = USUAL.up();
     for _ in 0..8 {

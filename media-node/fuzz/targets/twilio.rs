@@ -165,7 +165,7 @@ pub fn media(data: &[u8]) {
                     0..=3 => Command::Answered,
                     4..=7 => Command::Established,
                     8..=12 => Command::Direction(direction),
-                    13 => Command::SendDigits(keys.clone()),
+                    13 => Command::SendDigits { digits: keys.clone(), as_tones: shape & 4 == 0 },
                     14 => Command::Retarget { rtp: from, rtcp: from },
                     _ => Command::Stop,
                 };

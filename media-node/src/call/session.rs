@@ -404,6 +404,7 @@ impl Session {
         }
         self.answer = reoffer.agreed.answer_again(&offer, &self.local, &self.answer);
         self.agreed = reoffer.agreed;
+        self.digits.handle_reoffer(reoffer.takes_events);
         Ok(self.answer.write())
     }
 

@@ -28,6 +28,8 @@ pub struct Reoffer {
     pub change: Change,
     /// Answer with [`Agreed::answer_again`] of this, and keep it for the next re-offer.
     pub agreed: Agreed,
+    /// The peer still takes the events that were agreed on (RFC 4733), if any were.
+    pub takes_events: bool,
 }
 
 /// Compares a new offer with what holds. `policy` is that of the call's beginning; its `codecs`,
@@ -62,8 +64,9 @@ pub fn reoffer(
     if next.rtcp_mux != agreed.rtcp_mux {
         return refuse("changing rtcp-mux during a call is not supported");
     }
+    let takes_events = next.telephone_event.is_some();
     next.telephone_event = match (agreed.telephone_event, next.telephone_event) {
-        // Without the events in the new offer the peer will send none: that needs no change of ours.
+        // Without the events in the new offer the peer will send none, and should be sent none.
         (Some(old), None) => Some(old),
         (old, new) if old == new => old,
         (None, Some(_)) => None,
@@ -90,5 +93,5 @@ pub fn reoffer(
     } else {
         Change::Same
     };
-    Ok(Reoffer { change, agreed: next })
+    Ok(Reoffer { change, agreed: next, takes_events })
 }

@@ -30,7 +30,8 @@ const RATE_HZ: u32 = 8000;
 /// Strings that wait to be sent, and how far the first of them is.
 #[derive(Default)]
 pub(super) struct DigitsOut {
-    strings: VecDeque<Digits>,
+    /// Each with whether it is to leave as tones.
+    strings: VecDeque<(Digits, bool)>,
     step: usize,
     doing: Option<Doing>,
 }
@@ -50,8 +51,8 @@ enum What {
 }
 
 impl DigitsOut {
-    pub(super) fn push(&mut self, digits: Digits) {
-        self.strings.push_back(digits);
+    pub(super) fn push(&mut self, digits: Digits, as_tones: bool) {
+        self.strings.push_back((digits, as_tones));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -81,7 +82,7 @@ impl DigitsOut {
     /// The first string is over: true once.
     fn finish(&mut self) -> bool {
         let over = self.doing.is_none()
-            && self.strings.front().is_some_and(|digits| self.step >= digits.steps().len());
+            && self.strings.front().is_some_and(|(digits, _)| self.step >= digits.steps().len());
         if over {
             self.strings.pop_front();
             self.step = 0;
@@ -156,7 +157,7 @@ impl Media {
     /// The next key or pause begins with this frame.
     fn begin_step(&mut self, frame: u64) {
         let out = &self.digits_out;
-        let Some(digits) = out.strings.front() else { return };
+        let Some((digits, as_tones)) = out.strings.front() else { return };
         let Some(step) = digits.steps().get(out.step) else { return };
         let turns = |span: Duration| {
             let turns = span.as_micros().div_ceil(self.frame.as_micros().max(1));
@@ -167,7 +168,7 @@ impl Media {
             Step::Key(digit) => {
                 let (held, gap) = (turns(digits.timing.tone()), turns(digits.timing.gap()));
                 self.tally.digits_sent += 1;
-                let what = if self.telephone_event.is_some() {
+                let what = if self.telephone_event.is_some() && !as_tones {
                     let ticks = u64::from(self.codec.clock_rate_hz())
                         * u64::try_from(self.frame.as_micros()).unwrap_or(0)
                         / 1_000_000;

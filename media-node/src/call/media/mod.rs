@@ -355,8 +355,8 @@ impl Media {
                 }
             }
             Command::Digit(digit) => self.hear_digit(now, digit, Way::Info, sink),
-            Command::SendDigits(digits) => {
-                self.digits_out.push(digits);
+            Command::SendDigits { digits, as_tones } => {
+                self.digits_out.push(digits, as_tones);
                 self.play(now, sink);
             }
             Command::Stop => self.stop(now, sink),

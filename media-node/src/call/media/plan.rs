@@ -18,7 +18,6 @@ pub struct Plan {
     /// The payload type of `codec`, both ways.
     pub payload_type: u8,
     /// The payload type of telephone-event on the codec's clock (RFC 4733), when it was agreed on.
-    /// Keys are then sent so, else as tones.
     pub telephone_event: Option<u8>,
     /// Keys may come as tones in the caller's audio.
     pub listen_for_tones: bool,
@@ -79,8 +78,9 @@ pub enum Command {
     Retarget { rtp: SocketAddr, rtcp: SocketAddr },
     /// The caller pressed a key, as SIP INFO tells.
     Digit(Digit),
-    /// Press these keys, after those that were asked for before; [`Event::DigitsSent`] follows.
-    SendDigits(Digits),
+    /// Press these keys, after those that were asked for before; [`Event::DigitsSent`] follows. They
+    /// leave as events where these were agreed on, unless as tones.
+    SendDigits { digits: Digits, as_tones: bool },
     /// The call is over: tell agent and carrier, report, and do nothing ever after.
     Stop,
 }

@@ -39,8 +39,8 @@ pub enum Unsendable {
 /// How keys leave.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// As events or tones, whichever the media was planned for.
-    Media,
+    Events,
+    Tones,
     Info,
 }
 
@@ -58,6 +58,8 @@ pub(in crate::call) struct SessionDigits {
     state: InfoState,
     /// The carrier refused an INFO with a key.
     refused: bool,
+    /// A later offer of the carrier had no events any more.
+    without_events: bool,
     /// INFO with keys that came in the second that began then.
     came: Option<(Instant, u32)>,
 }
@@ -144,7 +146,8 @@ impl Session {
             return Err(Unsendable::Busy);
         }
         match self.way().ok_or(Unsendable::NoWay)? {
-            Way::Media => self.ask(cx, digits),
+            Way::Events => self.ask(cx, digits, false),
+            Way::Tones => self.ask(cx, digits, true),
             Way::Info => {
                 self.digits.waiting.push_back(digits);
                 self.send_info(cx);
@@ -154,13 +157,13 @@ impl Session {
     }
 
     fn way(&self) -> Option<Way> {
-        let events = self.agreed.telephone_event.is_some();
+        let events = self.agreed.telephone_event.is_some() && !self.digits.without_events;
         match self.trunk.dtmf {
-            Dtmf::Auto if events => Some(Way::Media),
+            Dtmf::Auto if events => Some(Way::Events),
             Dtmf::Auto if self.carrier_takes_info() && !self.digits.refused => Some(Way::Info),
-            Dtmf::Auto | Dtmf::InBand => Some(Way::Media),
+            Dtmf::Auto | Dtmf::InBand => Some(Way::Tones),
             Dtmf::Info => Some(Way::Info),
-            Dtmf::Rfc4733 => events.then_some(Way::Media),
+            Dtmf::Rfc4733 => events.then_some(Way::Events),
         }
     }
 
@@ -169,9 +172,9 @@ impl Session {
         allowed.contains(&Method::Info.as_str())
     }
 
-    fn ask(&mut self, cx: &mut Context<'_>, digits: Digits) {
+    fn ask(&mut self, cx: &mut Context<'_>, digits: Digits, as_tones: bool) {
         self.digits.asked.push_back(digits.clone());
-        self.command(cx, Command::SendDigits(digits));
+        self.command(cx, Command::SendDigits { digits, as_tones });
     }
 
     /// The media has sent the oldest string that it was asked for.
@@ -247,10 +250,10 @@ impl Session {
         self.digits.refused = true;
         let waiting = std::mem::take(&mut self.digits.waiting);
         let step = std::mem::take(&mut self.digits.step);
-        if response.is_some() && self.way() == Some(Way::Media) {
+        if response.is_some() && self.way() == Some(Way::Tones) {
             for (index, digits) in waiting.into_iter().enumerate() {
                 if let Some(left) = digits.from_step(if index == 0 { step } else { 0 }) {
-                    self.ask(cx, left);
+                    self.ask(cx, left, true);
                 }
             }
         }
@@ -273,6 +276,11 @@ impl Session {
 }
 
 impl SessionDigits {
+    /// The carrier made a new offer, with events or without.
+    pub(super) fn handle_reoffer(&mut self, takes_events: bool) {
+        self.without_events = !takes_events;
+    }
+
     fn may_come(&mut self, now: Instant) -> bool {
         let same = self
             .came

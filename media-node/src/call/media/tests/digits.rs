@@ -11,6 +11,10 @@ fn digits(text: &str) -> Digits {
     Digits::parse(text, KeyTiming::default()).unwrap()
 }
 
+fn press(digits: Digits) -> Command {
+    Command::SendDigits { digits, as_tones: false }
+}
+
 fn digit(c: char) -> Digit {
     Digit::new(c).unwrap()
 }
@@ -47,7 +51,7 @@ fn a_key_takes_its_turns_and_speech_waits_and_goes_on_whole() {
     call.run(ms(100));
     call.agent_speaks(&speech(160 * 20));
     call.run(ms(105));
-    call.command(Command::SendDigits(digits("5")));
+    call.command(press(digits("5")));
     call.run(ms(700));
     let sent = call.take_sent();
     assert_one_stream(&sent);
@@ -97,8 +101,8 @@ fn a_number_is_heard_as_it_was_sent_whatever_the_packets_hold() {
         })
         .bring_up();
         call.run(ms(333));
-        call.command(Command::SendDigits(digits("1123w*#D")));
-        call.command(Command::SendDigits(digits("0")));
+        call.command(press(digits("1123w*#D")));
+        call.command(press(digits("0")));
         call.run(secs(6));
         let sent = call.take_sent();
         let mut receiver = telephone_event::Receiver::new();
@@ -129,7 +133,7 @@ fn a_number_is_heard_as_it_was_sent_whatever_the_packets_hold() {
 fn a_pause_lasts_and_the_line_is_not_dead_meanwhile() {
     let mut call = Call::up();
     call.run(ms(50));
-    call.command(Command::SendDigits(digits("1,2")));
+    call.command(press(digits("1,2")));
     call.run(secs(4));
     let sent = call.take_sent();
     assert_one_stream(&sent);
@@ -151,7 +155,7 @@ fn without_events_keys_are_tones_that_a_detector_hears() {
         .bring_up();
         call.agent_speaks(&speech(160 * 10));
         call.run(ms(50));
-        call.command(Command::SendDigits(digits("4711#")));
+        call.command(press(digits("4711#")));
         call.run(secs(2));
         let sent = call.take_sent();
         assert_one_stream(&sent);
@@ -170,7 +174,7 @@ fn without_events_keys_are_tones_that_a_detector_hears() {
 fn a_held_line_keeps_its_keys_until_it_is_resumed() {
     let mut call = Call::up();
     call.run(ms(50));
-    call.command(Command::SendDigits(digits("123")));
+    call.command(press(digits("123")));
     call.run(ms(65));
     call.command(Command::Direction(Direction::Inactive));
     call.run(secs(3));
@@ -192,7 +196,7 @@ fn keys_wait_until_the_caller_may_hear_them() {
     let mut call = Call::new();
     call.open();
     call.command(Command::Answered);
-    call.command(Command::SendDigits(digits("7")));
+    call.command(press(digits("7")));
     call.run(secs(1));
     assert!(call.take_sent().is_empty());
     call.command(Command::Established);
