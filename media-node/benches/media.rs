@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use trunkline_media_node::audio::comfort_noise::{ComfortNoise, DEFAULT_LEVEL};
-use trunkline_media_node::audio::g711;
+use trunkline_media_node::audio::format::{Format, Rate};
+use trunkline_media_node::audio::g711::{self, Law};
+use trunkline_media_node::audio::resample::Resampler;
+use trunkline_media_node::audio::transcode::Transcoder;
 use trunkline_media_node::media::{Codec, CryptoSuite, MasterKey};
 use trunkline_media_node::random::Seeded;
 use trunkline_media_node::rtp::reorder::Reorder;
@@ -146,27 +149,74 @@ fn audio(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("g711");
     let mut coded: [u8; PAYLOAD] = std::array::from_fn(|i| (i * 7) as u8);
     let mut samples = [0i16; PAYLOAD];
-    for codec in [Codec::Pcmu, Codec::Pcma] {
-        group.bench_function(format!("decode/{}", codec.encoding_name()), |bencher| {
-            bencher.iter(|| g711::decode(codec, black_box(&coded), black_box(&mut samples)));
+    for (law, name) in [(Law::Mu, "PCMU"), (Law::A, "PCMA")] {
+        group.bench_function(format!("decode/{name}"), |bencher| {
+            bencher.iter(|| g711::decode(law, black_box(&coded), black_box(&mut samples)));
         });
-        group.bench_function(format!("encode/{}", codec.encoding_name()), |bencher| {
-            bencher.iter(|| g711::encode(codec, black_box(&samples), black_box(&mut coded)));
+        group.bench_function(format!("encode/{name}"), |bencher| {
+            bencher.iter(|| g711::encode(law, black_box(&samples), black_box(&mut coded)));
         });
     }
     group.bench_function("transcode/PCMU_to_PCMA", |bencher| {
         bencher.iter_batched_ref(
             || coded,
-            |coded| g711::transcode(Codec::Pcmu, Codec::Pcma, black_box(coded)),
+            |coded| g711::transcode(Law::Mu, Law::A, black_box(coded)),
             BatchSize::SmallInput,
         );
     });
-    let mut noise = ComfortNoise::new(Codec::Pcmu, DEFAULT_LEVEL, 1);
+    let mut noise = ComfortNoise::new(Format::PCMU, DEFAULT_LEVEL, 1);
     group.bench_function("comfort_noise", |bencher| {
         bencher.iter(|| noise.fill(black_box(&mut coded)));
     });
     group.finish();
 }
 
-criterion_group!(benches, srtp, rtp, audio);
+fn resample(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("resample");
+    for from in Rate::ALL {
+        for to in Rate::ALL {
+            let Some(mut resampler) = Resampler::new(from, to) else { continue };
+            let input: Vec<i16> = (0..from.samples_per_ms() * 20).map(|n| n as i16 * 31).collect();
+            let mut output = vec![0; to.samples_per_ms() * 20];
+            let name = format!("{}_to_{}", from.samples_per_ms(), to.samples_per_ms());
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| resampler.process(black_box(&input), black_box(&mut output)));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// One frame of 20 ms, each way, between each codec of carriers and what agents write.
+fn transcode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("transcode");
+    for format in [Format::PCMU, Format::Linear(Rate::Hz16000), Format::Linear(Rate::Hz24000)] {
+        for codec in Codec::ALL {
+            let mut noise = ComfortNoise::new(format, 20, 1);
+            let mut said = vec![0; format.bytes_per_ms() * 20];
+            noise.fill(&mut said);
+            let mut frame = [0; 480];
+            let mut to_carrier = Transcoder::to_carrier(format, *codec);
+            let mut len = 0;
+            let name = codec.encoding_name();
+            group.bench_function(format!("{format:?}_to_{name}"), |bencher| {
+                bencher.iter(|| {
+                    len = to_carrier
+                        .frame(said.len(), black_box(&mut frame), |f| f.copy_from_slice(&said));
+                });
+            });
+            let mut to_agent = Transcoder::to_agent(*codec, format);
+            group.bench_function(format!("{name}_to_{format:?}"), |bencher| {
+                bencher.iter(|| {
+                    let mut sum = 0;
+                    to_agent.transcode(black_box(&frame[..len]), |bytes| sum += bytes.len());
+                    sum
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, srtp, rtp, audio, resample, transcode);
 criterion_main!(benches);

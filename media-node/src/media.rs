@@ -15,14 +15,31 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law (RFC 3551 §4.5.14), static payload type 8.
     Pcma,
+    /// G.722 at 64 kbit/s (RFC 3551 §4.5.2), static payload type 9.
+    G722,
+    /// Opus (RFC 6716, RFC 7587), dynamic payload types only.
+    #[cfg(feature = "opus")]
+    Opus,
 }
 
 impl Codec {
+    /// Every codec that this build speaks.
+    pub const ALL: &[Self] = &[
+        Self::Pcmu,
+        Self::Pcma,
+        Self::G722,
+        #[cfg(feature = "opus")]
+        Self::Opus,
+    ];
+
     /// The encoding name of `a=rtpmap` (RFC 3551 §6).
     pub fn encoding_name(self) -> &'static str {
         match self {
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
+            Self::G722 => "G722",
+            #[cfg(feature = "opus")]
+            Self::Opus => "opus",
         }
     }
 
@@ -31,13 +48,30 @@ impl Codec {
         match self {
             Self::Pcmu => Some(0),
             Self::Pcma => Some(8),
+            Self::G722 => Some(9),
+            #[cfg(feature = "opus")]
+            Self::Opus => None,
         }
     }
 
-    /// The rate of the RTP clock, in Hz; not always the sampling rate (RFC 3551 §4.5.2).
+    /// The rate of the RTP clock, in Hz; not always the sampling rate.
     pub fn clock_rate_hz(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma => 8000,
+            // RFC 3551 §4.5.2: G.722 samples at 16 kHz, but its clock runs at 8 kHz, a slip of RFC 1890
+            // that stays for compatibility.
+            Self::Pcmu | Self::Pcma | Self::G722 => 8000,
+            // RFC 7587 §4.1: whatever rate the sound has.
+            #[cfg(feature = "opus")]
+            Self::Opus => 48_000,
+        }
+    }
+
+    /// What `a=rtpmap` says: RFC 7587 §7 has Opus always say two, and mono is sent all the same.
+    pub fn channels(self) -> u8 {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::G722 => 1,
+            #[cfg(feature = "opus")]
+            Self::Opus => 2,
         }
     }
 }

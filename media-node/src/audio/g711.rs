@@ -7,6 +7,49 @@
 
 use crate::media::Codec;
 
+/// Which of the two laws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Law {
+    Mu,
+    A,
+}
+
+impl Law {
+    /// The code nearest to zero.
+    pub const fn silence_byte(self) -> u8 {
+        match self {
+            Self::Mu => 0xff,
+            Self::A => 0xd5,
+        }
+    }
+}
+
+impl Codec {
+    /// `None` when the codec is not G.711.
+    pub fn law(self) -> Option<Law> {
+        match self {
+            Self::Pcmu => Some(Law::Mu),
+            Self::Pcma => Some(Law::A),
+            _ => None,
+        }
+    }
+}
+
+/// The 16-bit value of one byte.
+pub fn to_linear(law: Law, code: u8) -> i16 {
+    match law {
+        Law::Mu => ulaw_to_linear(code),
+        Law::A => alaw_to_linear(code),
+    }
+}
+
+pub fn from_linear(law: Law, sample: i16) -> u8 {
+    match law {
+        Law::Mu => linear_to_ulaw(sample),
+        Law::A => linear_to_alaw(sample),
+    }
+}
+
 /// The 16-bit value of one µ-law byte: ±32,124 at most.
 pub fn ulaw_to_linear(code: u8) -> i16 {
     ULAW_TO_LINEAR[usize::from(code)]
@@ -27,10 +70,10 @@ pub fn linear_to_alaw(sample: i16) -> u8 {
 
 /// Decodes as many samples as fit both, and says how many: one byte a sample, 8 kHz mono
 /// (RFC 3551 §4.5.14). Never fails: every byte is a sample.
-pub fn decode(codec: Codec, coded: &[u8], samples: &mut [i16]) -> usize {
-    let table = match codec {
-        Codec::Pcmu => &ULAW_TO_LINEAR,
-        Codec::Pcma => &ALAW_TO_LINEAR,
+pub fn decode(law: Law, coded: &[u8], samples: &mut [i16]) -> usize {
+    let table = match law {
+        Law::Mu => &ULAW_TO_LINEAR,
+        Law::A => &ALAW_TO_LINEAR,
     };
     for (sample, code) in samples.iter_mut().zip(coded) {
         *sample = table[usize::from(*code)];
@@ -39,22 +82,22 @@ pub fn decode(codec: Codec, coded: &[u8], samples: &mut [i16]) -> usize {
 }
 
 /// Encodes as many samples as fit both, and says how many.
-pub fn encode(codec: Codec, samples: &[i16], coded: &mut [u8]) -> usize {
+pub fn encode(law: Law, samples: &[i16], coded: &mut [u8]) -> usize {
     let pairs = coded.iter_mut().zip(samples);
-    match codec {
-        Codec::Pcmu => pairs.for_each(|(code, sample)| *code = linear_to_ulaw(*sample)),
-        Codec::Pcma => pairs.for_each(|(code, sample)| *code = linear_to_alaw(*sample)),
+    match law {
+        Law::Mu => pairs.for_each(|(code, sample)| *code = linear_to_ulaw(*sample)),
+        Law::A => pairs.for_each(|(code, sample)| *code = linear_to_alaw(*sample)),
     }
     samples.len().min(coded.len())
 }
 
 /// Turns one law into the other in place, by the Recommendation's own conversion (Tables 3 and 4),
 /// which loses less than going through linear would; nothing happens when they are the same.
-pub fn transcode(from: Codec, to: Codec, coded: &mut [u8]) {
+pub fn transcode(from: Law, to: Law, coded: &mut [u8]) {
     let table = match (from, to) {
-        (Codec::Pcmu, Codec::Pcma) => &ULAW_TO_ALAW,
-        (Codec::Pcma, Codec::Pcmu) => &ALAW_TO_ULAW,
-        (Codec::Pcmu, Codec::Pcmu) | (Codec::Pcma, Codec::Pcma) => return,
+        (Law::Mu, Law::A) => &ULAW_TO_ALAW,
+        (Law::A, Law::Mu) => &ALAW_TO_ULAW,
+        (Law::Mu, Law::Mu) | (Law::A, Law::A) => return,
     };
     for code in coded {
         *code = table[usize::from(*code)];
@@ -279,10 +322,10 @@ mod tests {
     fn one_law_becomes_the_other_with_the_nearest_value_or_its_neighbour() {
         for code in 0..=255u8 {
             let mut converted = [code];
-            transcode(Codec::Pcmu, Codec::Pcma, &mut converted);
+            transcode(Law::Mu, Law::A, &mut converted);
             check(i32::from(ulaw_to_linear(code)), converted[0], code & 0x80, alaw_to_linear);
             let mut converted = [code];
-            transcode(Codec::Pcma, Codec::Pcmu, &mut converted);
+            transcode(Law::A, Law::Mu, &mut converted);
             check(i32::from(alaw_to_linear(code)), converted[0], code & 0x80, ulaw_to_linear);
         }
 
@@ -301,11 +344,11 @@ mod tests {
     fn conversion_there_and_back_settles() {
         for code in 0..=255 {
             let mut once = [code];
-            transcode(Codec::Pcmu, Codec::Pcma, &mut once);
-            transcode(Codec::Pcma, Codec::Pcmu, &mut once);
+            transcode(Law::Mu, Law::A, &mut once);
+            transcode(Law::A, Law::Mu, &mut once);
             let mut twice = once;
-            transcode(Codec::Pcmu, Codec::Pcma, &mut twice);
-            transcode(Codec::Pcma, Codec::Pcmu, &mut twice);
+            transcode(Law::Mu, Law::A, &mut twice);
+            transcode(Law::A, Law::Mu, &mut twice);
             assert_eq!(once, twice);
         }
     }
@@ -313,10 +356,10 @@ mod tests {
     #[test]
     fn the_shorter_of_two_buffers_decides() {
         let mut samples = [0; 4];
-        assert_eq!(decode(Codec::Pcmu, &[0x80; 2], &mut samples), 2);
+        assert_eq!(decode(Law::Mu, &[0x80; 2], &mut samples), 2);
         assert_eq!(samples, [32124, 32124, 0, 0]);
         let mut coded = [0; 3];
-        assert_eq!(encode(Codec::Pcma, &samples, &mut coded), 3);
+        assert_eq!(encode(Law::A, &samples, &mut coded), 3);
         assert_eq!(coded, [0xaa, 0xaa, 0xd5]);
     }
 }

@@ -1,15 +1,19 @@
-//! Speech between the wire and the agent: G.711 by table, what fills a silence, and keys as tones.
+//! Speech between the wire and the agent: how it is written on either side, from one side's writing
+//! to the other's, what fills a silence, and keys as tones.
+//!
+//! ```text
+//!  carrier's Codec ─▶ Transcoder ─▶ agent's Format      G.711 by table, or not at all
+//!  carrier's Codec ◀─ Transcoder ◀─ agent's Format      else decoder ─▶ Resampler ─▶ encoder
+//! ```
 
 pub mod comfort_noise;
 pub mod dtmf;
+pub mod format;
 pub mod g711;
-
-use crate::media::Codec;
-
-/// The byte that is silence in a codec of one byte a sample.
-pub const fn silence_byte(codec: Codec) -> u8 {
-    match codec {
-        Codec::Pcmu => 0xff,
-        Codec::Pcma => 0xd5,
-    }
-}
+pub mod g722;
+#[cfg(feature = "opus")]
+pub mod opus;
+pub mod resample;
+#[cfg(test)]
+pub(crate) mod tone;
+pub mod transcode;

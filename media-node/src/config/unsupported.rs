@@ -36,9 +36,11 @@ pub(super) fn of_trunk(spec: &TrunkSpec) -> Vec<Fault> {
     }
     if let Some(media) = &spec.media {
         for (index, codec) in media.codecs.iter().flatten().enumerate() {
-            if matches!(codec, Codec::G722 | Codec::Opus) {
+            if *codec == Codec::Opus && cfg!(not(feature = "opus")) {
                 let field = format!("spec.media.codecs[{index}]");
-                faults.push(fault(&field, &format!(" ({codec}); write PCMU, PCMA or both")));
+                let more = " (Opus); this program was built without the feature opus: write PCMU, \
+                            PCMA or G722";
+                faults.push(fault(&field, more));
             }
         }
     }

@@ -233,7 +233,7 @@ pub(super) fn choose(
         codec,
         payload_type,
         telephone_event,
-        packet_time_ms: packet_time_ms(media, policy.packet_time_ms),
+        packet_time_ms: packet_time_ms(media, codec, policy.packet_time_ms),
         remote_rtp,
         remote_rtcp,
         rtcp_mux,
@@ -337,14 +337,14 @@ fn choose_codec(media: &MediaDescription, codecs: &[Codec]) -> Result<(Codec, u8
 
 /// A payload type means what its `a=rtpmap` says; without one, what RFC 3551 §6 says.
 fn codec_of(media: &MediaDescription, payload_type: u8) -> Option<Codec> {
-    const ALL: [Codec; 2] = [Codec::Pcmu, Codec::Pcma];
+    let mut all = Codec::ALL.iter().copied();
     match media.rtp_map(payload_type) {
-        Some(map) => ALL.into_iter().find(|codec| {
+        Some(map) => all.find(|codec| {
             map.encoding_name.eq_ignore_ascii_case(codec.encoding_name())
                 && map.clock_rate_hz == codec.clock_rate_hz()
-                && map.channels == 1
+                && map.channels == u32::from(codec.channels())
         }),
-        None => ALL.into_iter().find(|codec| codec.static_payload_type() == Some(payload_type)),
+        None => all.find(|codec| codec.static_payload_type() == Some(payload_type)),
     }
 }
 
@@ -385,10 +385,12 @@ fn telephone_event(media: &MediaDescription, clock_rate_hz: u32) -> Option<Telep
 
 /// `a=ptime` is what the peer would like to receive, so it goes before ours; `a=maxptime` limits
 /// both (RFC 8866 §6.4). We pack 10, 20, 30 or 40 ms.
-fn packet_time_ms(media: &MediaDescription, ours: u8) -> u8 {
+fn packet_time_ms(media: &MediaDescription, codec: Codec, ours: u8) -> u8 {
     let wanted = media.milliseconds("ptime").unwrap_or(u32::from(ours));
     let most = media.milliseconds("maxptime").unwrap_or(u32::MAX);
     let whole = wanted.min(most).clamp(10, 40) / 10 * 10;
+    // RFC 7587 §6.1: of Opus's frames none is of 30 ms.
+    let whole = if codec.static_payload_type().is_none() && whole == 30 { 20 } else { whole };
     u8::try_from(whole).unwrap_or(20)
 }
 
@@ -494,10 +496,12 @@ impl Agreed {
             self.payload_type,
             self.codec.encoding_name(),
             self.codec.clock_rate_hz(),
+            self.codec.channels(),
         )];
+        attributes.extend(self.format_parameters());
         if let Some(event) = self.telephone_event {
             formats.push(event.payload_type.to_string());
-            attributes.push(rtp_map(event.payload_type, "telephone-event", event.clock_rate_hz));
+            attributes.push(rtp_map(event.payload_type, "telephone-event", event.clock_rate_hz, 1));
             // Digits, star, pound and A to D (RFC 4733 §3.2).
             attributes.push(Attribute::new("fmtp", format!("{} 0-15", event.payload_type)));
         }
@@ -524,6 +528,24 @@ impl Agreed {
     }
 }
 
+#[cfg(feature = "opus")]
+impl Agreed {
+    /// What we can make use of when we receive, whatever the peer can (RFC 7587 §7): what a packet
+    /// tells of the one before it. Stereo is not asked for, so mono comes.
+    fn format_parameters(&self) -> Option<Attribute> {
+        let fec = || Attribute::new("fmtp", format!("{} useinbandfec=1", self.payload_type));
+        (self.codec == Codec::Opus).then(fec)
+    }
+}
+
+#[cfg(not(feature = "opus"))]
+impl Agreed {
+    /// None of our codecs has any.
+    fn format_parameters(&self) -> Option<Attribute> {
+        None
+    }
+}
+
 impl Crypto {
     fn write(&self) -> String {
         let ours = CryptoAttribute {
@@ -540,8 +562,9 @@ impl Crypto {
     }
 }
 
-fn rtp_map(payload_type: u8, encoding_name: &str, clock_rate_hz: u32) -> Attribute {
-    Attribute::new("rtpmap", format!("{payload_type} {encoding_name}/{clock_rate_hz}"))
+fn rtp_map(payload_type: u8, encoding_name: &str, clock_rate_hz: u32, channels: u8) -> Attribute {
+    let channels = if channels == 1 { String::new() } else { format!("/{channels}") };
+    Attribute::new("rtpmap", format!("{payload_type} {encoding_name}/{clock_rate_hz}{channels}"))
 }
 
 /// The offer's first `t=`, when it is two numbers.

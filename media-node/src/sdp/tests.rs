@@ -126,6 +126,48 @@ fn telnyx_plain_takes_our_preference_among_its_codecs() {
     assert_eq!(agree(TELNYX, &a_law_first).unwrap().codec, Codec::Pcma);
 }
 
+#[test]
+fn g722_needs_no_rtpmap_and_is_answered_with_its_clock_of_8_khz() {
+    let policy = Policy { codecs: &[Codec::G722, Codec::Pcmu], ..policy() };
+    for media in [TELNYX, "m=audio 4000 RTP/AVP 0 9 101\na=rtpmap:101 telephone-event/8000\n"] {
+        let offer = sdp(media);
+        let agreed = negotiate(&offer, &policy, &mut Seeded::new(1)).unwrap();
+        assert_eq!((agreed.codec, agreed.payload_type), (Codec::G722, 9));
+        assert_eq!(agreed.telephone_event.unwrap().clock_rate_hz, 8000);
+        let text = written(&agreed, &offer);
+        assert!(text.contains("RTP/AVP 9 101\r\na=rtpmap:9 G722/8000\r\n"), "{text}");
+    }
+    // By its sampling rate it is another format: who writes that means no G.722 of RFC 3551.
+    let media = "m=audio 4000 RTP/AVP 96\na=rtpmap:96 G722/16000\n";
+    let refused = agree(media, &policy).unwrap_err();
+    assert_eq!(refused.text, "no codec in common: offered G722, this trunk takes G722, PCMU");
+    let dynamic = agree("m=audio 4000 RTP/AVP 96\na=rtpmap:96 g722/8000\n", &policy).unwrap();
+    assert_eq!((dynamic.codec, dynamic.payload_type), (Codec::G722, 96));
+}
+
+#[cfg(feature = "opus")]
+#[test]
+fn opus_is_answered_with_its_own_clock_two_channels_and_what_we_make_use_of() {
+    let policy = Policy { codecs: &[Codec::Opus, Codec::Pcmu], packet_time_ms: 30, ..policy() };
+    let offer = sdp("m=audio 4000 RTP/AVP 111 0 110 101\na=rtpmap:111 opus/48000/2\n\
+                     a=fmtp:111 minptime=10;useinbandfec=1\na=rtpmap:110 telephone-event/48000\n\
+                     a=rtpmap:101 telephone-event/8000\n");
+    let agreed = negotiate(&offer, &policy, &mut Seeded::new(1)).unwrap();
+    assert_eq!((agreed.codec, agreed.payload_type), (Codec::Opus, 111));
+    assert_eq!(agreed.packet_time_ms, 20, "Opus has no packets of 30 ms");
+    let text = written(&agreed, &offer);
+    assert!(
+        text.contains(
+            "RTP/AVP 111 110\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\n\
+             a=rtpmap:110 telephone-event/48000\r\n"
+        ),
+        "{text}"
+    );
+    // One channel is not what RFC 7587 §7 has everybody write; then G.711 it is.
+    let offer = "m=audio 4000 RTP/AVP 111 0\na=rtpmap:111 opus/48000\n";
+    assert_eq!(agree(offer, &policy).unwrap().codec, Codec::Pcmu);
+}
+
 /// What encryption makes of each kind of offer: `Ok(encrypted)` or the reason.
 #[test]
 fn encryption_policy_against_every_kind_of_offer() {

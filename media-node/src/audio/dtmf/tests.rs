@@ -3,7 +3,6 @@ use std::f64::consts::TAU;
 use super::speech::{Dice, RATE, speech};
 use super::*;
 use crate::audio::g711;
-use crate::media::Codec;
 
 const KEYS: &str = "0123456789*#ABCD";
 
@@ -21,9 +20,9 @@ fn heard_in(samples: &[i16], piece: usize) -> String {
     let mut keys = String::new();
     for samples in samples.chunks(piece) {
         let mut coded = vec![0; samples.len()];
-        g711::encode(Codec::Pcmu, samples, &mut coded);
+        g711::encode(g711::Law::Mu, samples, &mut coded);
         let mut decoded = vec![0; samples.len()];
-        g711::decode(Codec::Pcmu, &coded, &mut decoded);
+        g711::decode(g711::Law::Mu, &coded, &mut decoded);
         detector.feed(&decoded, |key| keys.push(key.as_char()));
     }
     keys

@@ -8,7 +8,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Event, Media, Sink};
-use crate::audio::{dtmf, g711};
+use crate::audio::dtmf;
+use crate::audio::format::{Format, Rate};
+use crate::audio::transcode::Transcoder;
 use crate::media::{Codec, Digit};
 use crate::rtp::{Header, telephone_event};
 
@@ -18,8 +20,10 @@ const SAME_PRESS: Duration = Duration::from_secs(1);
 const PRESSES: usize = 8;
 /// A hole in the audio of up to so many samples is a lost packet; in a longer one a key ends.
 const LOST_SAMPLES: i32 = 320;
-/// How much audio is decoded at a time.
+/// How much audio is heard at a time.
 const PIECE_SAMPLES: usize = 160;
+/// What tones are looked for in.
+const LISTENS: Format = Format::Linear(Rate::Hz8000);
 
 /// How a key was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,9 @@ pub(super) struct DigitsIn {
 
 /// What listens for tones.
 struct Tones {
+    transcoder: Transcoder,
+    /// Steps of the RTP clock for each sample of 8 kHz.
+    ticks_per_sample: u32,
     detector: dtmf::Detector,
     /// The timestamp that continues the audio.
     expected: Option<u32>,
@@ -56,8 +63,15 @@ struct Press {
 }
 
 impl DigitsIn {
-    pub(super) fn new(listen: bool) -> Self {
-        let tones = || Box::new(Tones { detector: dtmf::Detector::new(), expected: None });
+    pub(super) fn new(listen: bool, codec: Codec) -> Self {
+        let tones = || {
+            Box::new(Tones {
+                transcoder: Transcoder::to_agent(codec, LISTENS),
+                ticks_per_sample: codec.clock_rate_hz() / LISTENS.rate().hz(),
+                detector: dtmf::Detector::new(),
+                expected: None,
+            })
+        };
         Self {
             events: telephone_event::Receiver::new(),
             tones: listen.then(tones),
@@ -128,27 +142,30 @@ impl Media {
         payload: &[u8],
         sink: &mut impl Sink,
     ) {
-        let codec = self.codec;
         let Some(tones) = &mut self.digits_in.tones else { return };
         let hole = tones.expected.map_or(0, |at| timestamp.wrapping_sub(at).cast_signed());
+        let hole = hole / tones.ticks_per_sample as i32;
         if !(0..=LOST_SAMPLES).contains(&hole) {
             tones.detector.interrupt();
         }
-        tones.expected = Some(timestamp.wrapping_add(payload.len() as u32));
         // A key needs 40 ms, and the longest payload is 200.
         let (mut pressed, mut count) = ([None; PRESSES], 0);
-        let mut samples = [0; PIECE_SAMPLES];
-        for piece in payload.chunks(PIECE_SAMPLES) {
-            let len = match codec {
-                Codec::Pcmu | Codec::Pcma => g711::decode(codec, piece, &mut samples),
-            };
-            tones.detector.feed(&samples[..len], |digit| {
+        let (detector, mut came) = (&mut tones.detector, 0);
+        tones.transcoder.transcode(payload, |bytes| {
+            let mut samples = [0; PIECE_SAMPLES];
+            let pairs = bytes.as_chunks::<2>().0;
+            for (sample, pair) in samples.iter_mut().zip(pairs) {
+                *sample = i16::from_le_bytes(*pair);
+            }
+            came += pairs.len() as u32;
+            detector.feed(&samples[..pairs.len().min(PIECE_SAMPLES)], |digit| {
                 if let Some(place) = pressed.get_mut(count) {
                     *place = Some(digit);
                     count += 1;
                 }
             });
-        }
+        });
+        tones.expected = Some(timestamp.wrapping_add(came * tones.ticks_per_sample));
         let held = tones.detector.held();
         for digit in pressed.into_iter().flatten() {
             self.hear_digit(now, digit, Way::Tone, sink);

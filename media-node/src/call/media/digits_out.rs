@@ -14,9 +14,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::play::{MAX_PACKET_BYTES, Pace};
+use super::voice::MAX_PAYLOAD_BYTES;
 use super::{Event, Media, Sink};
-use crate::audio::{dtmf, g711};
-use crate::media::{Codec, Digits, Step};
+use crate::audio::dtmf;
+use crate::media::{Digits, Step};
 use crate::rtp::packet::HEADER_LEN_BYTES;
 use crate::rtp::telephone_event::{self, Outgoing};
 
@@ -24,8 +25,8 @@ use crate::rtp::telephone_event::{self, Outgoing};
 const ENDS: u64 = 2;
 /// A key goes on when no more turns than these went by in it.
 const FORGIVEN: u64 = 5;
-/// The sampling rate of what is sent as tones.
-const RATE_HZ: u32 = 8000;
+/// The longest frame of a tone: 60 ms at 48 kHz.
+const MAX_SAMPLES: usize = 2880;
 
 /// Strings that wait to be sent, and how far the first of them is.
 #[derive(Default)]
@@ -133,8 +134,8 @@ impl Media {
                 }
             }
             What::Tone(tone) => {
-                let mut samples = [0; MAX_PACKET_BYTES];
-                let samples = &mut samples[..self.frame_len];
+                let mut samples = [0; MAX_SAMPLES];
+                let samples = &mut samples[..self.voice.tone_samples()];
                 match tone.fill(samples) {
                     0 => self.rest(sink),
                     _ => self.send_samples(samples, sink),
@@ -177,8 +178,9 @@ impl Media {
                     let start = self.timestamp(frame);
                     What::Event(telephone_event::Sender::new(digit, start, step, length))
                 } else {
-                    let len = self.frame_len * held as usize;
-                    What::Tone(dtmf::Tone::new(digit, RATE_HZ, len, dtmf::Levels::default()))
+                    let len = self.voice.tone_samples() * held as usize;
+                    let rate_hz = self.voice.tone_rate().hz();
+                    What::Tone(dtmf::Tone::new(digit, rate_hz, len, dtmf::Levels::default()))
                 };
                 (what, held + gap.max(ENDS))
             }
@@ -196,11 +198,9 @@ impl Media {
 
     fn send_samples(&mut self, samples: &[i16], sink: &mut impl Sink) {
         let mut packet = [0; MAX_PACKET_BYTES];
-        let payload = &mut packet[HEADER_LEN_BYTES..HEADER_LEN_BYTES + self.frame_len];
-        match self.codec {
-            Codec::Pcmu | Codec::Pcma => g711::encode(self.codec, samples, payload),
-        };
-        self.send_frame(&mut packet, false, sink);
+        let payload = &mut packet[HEADER_LEN_BYTES..][..MAX_PAYLOAD_BYTES];
+        let payload_len = self.voice.tone(samples, payload);
+        self.send_frame(&mut packet, payload_len, false, sink);
     }
 
     /// A turn between keys.

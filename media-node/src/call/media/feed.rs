@@ -8,7 +8,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::audio::{g711, silence_byte};
+use crate::audio::format::Format;
+use crate::audio::transcode::Transcoder;
 use crate::media::Codec;
 
 /// How long the carrier may be quiet before silence stands in. Longer than jitter usually is,
@@ -16,20 +17,17 @@ use crate::media::Codec;
 const STALL: Duration = Duration::from_millis(100);
 /// A hole this much longer than the time that passed is not a hole: the timestamps jumped.
 const TOLERANCE: Duration = Duration::from_millis(300);
-/// The longest frame of any dialect, in bytes: 20 ms of G.711.
-const MAX_FRAME_BYTES: usize = 160;
-const RATE_HZ: u64 = 8000;
+/// The longest frame of any dialect, in bytes: 20 ms of 16 bits at 48 kHz.
+const MAX_FRAME_BYTES: usize = 1920;
+/// In what time is counted here, whatever either side's clock. All others are multiples.
+const RATE_HZ: u32 = 8000;
 
 pub(super) struct Feed {
-    /// How the caller's audio is coded, and how the agent wants it.
-    from: Codec,
-    to: Codec,
-    frame_len: usize,
-    /// The start of a frame that is not full yet, coded as the agent wants it.
-    partial: [u8; MAX_FRAME_BYTES],
-    filled: usize,
-    /// Frames given to the agent.
-    frames: u64,
+    /// From how the caller's audio is coded to how the agent wants it.
+    transcoder: Transcoder,
+    framer: Framer,
+    /// Steps of the carrier's RTP clock for each of our samples.
+    ticks_per_sample: u32,
     /// The timestamp that continues the stream; `None` before the first packet of a source.
     expected: Option<u32>,
     /// When the last packet came, and how much silence has stood in since.
@@ -44,15 +42,12 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// A stream that begins now. `frame_len`: at most 160.
-    pub(super) fn new(now: Instant, from: Codec, to: Codec, frame_len: usize) -> Self {
+    /// A stream that begins now. `frame_samples`: at most 20 ms, in samples of `to`.
+    pub(super) fn new(now: Instant, from: Codec, to: Format, frame_samples: usize) -> Self {
         Self {
-            from,
-            to,
-            frame_len: frame_len.clamp(1, MAX_FRAME_BYTES),
-            partial: [0; MAX_FRAME_BYTES],
-            filled: 0,
-            frames: 0,
+            transcoder: Transcoder::to_agent(from, to),
+            framer: Framer::new(to, frame_samples),
+            ticks_per_sample: (from.clock_rate_hz() / RATE_HZ).max(1),
             expected: None,
             last_audio: now,
             stood_in: 0,
@@ -63,31 +58,51 @@ impl Feed {
     }
 
     /// One packet's audio, in its turn. `give` gets whole frames with the time since the stream
-    /// began.
+    /// began. False when the packet could not be decoded.
     pub(super) fn push(
         &mut self,
         now: Instant,
         timestamp: u32,
         payload: &[u8],
         mut give: impl FnMut(Duration, &[u8]),
-    ) {
+    ) -> bool {
         if payload.is_empty() {
-            return;
+            return true;
         }
         let hole = self.hole_before(now, timestamp);
-        self.fill(hole, &mut give);
-        self.append(payload, &mut give);
+        let recovered = self.recover(hole, payload, &mut give);
+        self.fill(hole.saturating_sub(recovered), &mut give);
+        let mut came = 0;
+        self.transcoder.transcode(payload, |bytes| came += self.framer.append(bytes, &mut give));
         // A payload is shorter than a datagram, so its length fits.
-        self.expected = Some(timestamp.wrapping_add(payload.len() as u32));
+        self.expected = Some(timestamp.wrapping_add(came as u32 * self.ticks_per_sample));
         self.last_audio = now;
         self.stood_in = 0;
         self.fill_at = now + STALL + duration(self.surplus);
+        came > 0
+    }
+
+    /// What a packet brings of the one before it that was lost, in samples.
+    fn recover(
+        &mut self,
+        hole: u64,
+        payload: &[u8],
+        give: &mut impl FnMut(Duration, &[u8]),
+    ) -> u64 {
+        let mut came = 0;
+        if hole > 0 && hole.is_multiple_of(8) {
+            // Holes that are believed are far shorter than an hour.
+            let missing_ms = (hole / 8) as usize;
+            let append = |bytes: &[u8]| came += self.framer.append(bytes, give);
+            self.transcoder.recover(missing_ms, payload, append);
+        }
+        came
     }
 
     /// How many samples are missing before a packet.
     fn hole_before(&mut self, now: Instant, timestamp: u32) -> u64 {
         let Some(expected) = self.expected else { return 0 };
-        let ahead = timestamp.wrapping_sub(expected).cast_signed();
+        let ahead = timestamp.wrapping_sub(expected).cast_signed() / self.ticks_per_sample as i32;
         if ahead <= 0 {
             // Silence stood in for this very audio, or the timestamps jumped back.
             let doubled = u64::from(ahead.unsigned_abs());
@@ -120,12 +135,13 @@ impl Feed {
         if now < self.fill_at {
             return;
         }
-        let count = (self.frame_len - self.filled) as u64;
+        let count = self.framer.missing();
         self.fill(count, &mut give);
         self.stood_in += count;
-        self.expected = self.expected.map(|expected| expected.wrapping_add(count as u32));
+        let ticks = self.ticks_per_sample;
+        self.expected = self.expected.map(|expected| expected.wrapping_add(count as u32 * ticks));
         // Turns that were missed are left out: a stream that goes on fills them by its timestamps.
-        let frame = duration(self.frame_len as u64);
+        let frame = duration(self.framer.frame_samples());
         while self.fill_at <= now {
             self.fill_at += frame;
         }
@@ -137,23 +153,44 @@ impl Feed {
     }
 
     fn fill(&mut self, samples: u64, give: &mut impl FnMut(Duration, &[u8])) {
-        let silence = [silence_byte(self.to); MAX_FRAME_BYTES];
         self.filled_samples += samples;
-        let mut rest = samples;
-        while rest > 0 {
-            let count = rest.min((self.frame_len - self.filled) as u64);
-            let end = self.filled + count as usize;
-            self.partial[self.filled..end].copy_from_slice(&silence[..count as usize]);
-            self.filled = end;
-            rest -= count;
-            self.give_full(give);
+        self.framer.fill(samples, give);
+    }
+}
+
+/// Cuts the stream into frames. Times and counts are in samples of 8 kHz.
+struct Framer {
+    bytes_per_sample: usize,
+    silence: u8,
+    /// In bytes.
+    frame_len: usize,
+    /// The start of a frame that is not full yet.
+    partial: [u8; MAX_FRAME_BYTES],
+    filled: usize,
+    /// Frames given to the agent.
+    frames: u64,
+}
+
+impl Framer {
+    fn new(format: Format, frame_samples: usize) -> Self {
+        let bytes_per_sample = format.bytes_per_ms() / 8;
+        let wanted = frame_samples.saturating_mul(format.bytes_per_sample());
+        let most = MAX_FRAME_BYTES / bytes_per_sample;
+        Self {
+            bytes_per_sample,
+            silence: format.silence_byte(),
+            frame_len: (wanted / bytes_per_sample).clamp(1, most) * bytes_per_sample,
+            partial: [0; MAX_FRAME_BYTES],
+            filled: 0,
+            frames: 0,
         }
     }
 
-    fn append(&mut self, payload: &[u8], give: &mut impl FnMut(Duration, &[u8])) {
-        let mut rest = payload;
+    /// Returns how many samples that were.
+    fn append(&mut self, bytes: &[u8], give: &mut impl FnMut(Duration, &[u8])) -> u64 {
+        let mut rest = bytes;
         while !rest.is_empty() {
-            if self.filled == 0 && rest.len() >= self.frame_len && self.from == self.to {
+            if self.filled == 0 && rest.len() >= self.frame_len {
                 let (frame, later) = rest.split_at(self.frame_len);
                 give(self.elapsed(), frame);
                 self.frames += 1;
@@ -161,13 +198,33 @@ impl Feed {
                 continue;
             }
             let (now, later) = rest.split_at(rest.len().min(self.frame_len - self.filled));
-            let room = &mut self.partial[self.filled..self.filled + now.len()];
-            room.copy_from_slice(now);
-            g711::transcode(self.from, self.to, room);
+            self.partial[self.filled..self.filled + now.len()].copy_from_slice(now);
             self.filled += now.len();
             rest = later;
             self.give_full(give);
         }
+        (bytes.len() / self.bytes_per_sample) as u64
+    }
+
+    fn fill(&mut self, samples: u64, give: &mut impl FnMut(Duration, &[u8])) {
+        let mut rest = samples;
+        while rest > 0 {
+            let count = rest.min(self.missing().max(1));
+            let end = self.frame_len.min(self.filled + count as usize * self.bytes_per_sample);
+            self.partial[self.filled..end].fill(self.silence);
+            self.filled = end;
+            rest -= count;
+            self.give_full(give);
+        }
+    }
+
+    /// What the frame that is given next is short of.
+    fn missing(&self) -> u64 {
+        ((self.frame_len - self.filled) / self.bytes_per_sample) as u64
+    }
+
+    fn frame_samples(&self) -> u64 {
+        (self.frame_len / self.bytes_per_sample) as u64
     }
 
     fn give_full(&mut self, give: &mut impl FnMut(Duration, &[u8])) {
@@ -180,18 +237,19 @@ impl Feed {
 
     /// The stream's own time at the start of the frame that is given next.
     fn elapsed(&self) -> Duration {
-        duration(self.frames * self.frame_len as u64)
+        duration(self.frames * self.frame_samples())
     }
 }
 
 fn duration(samples: u64) -> Duration {
-    Duration::from_micros(samples * (1_000_000 / RATE_HZ))
+    Duration::from_micros(samples * (1_000_000 / u64::from(RATE_HZ)))
 }
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any start will do for a virtual clock")]
 mod tests {
     use super::*;
+    use crate::audio::g711;
 
     const FRAME: usize = 160;
 
@@ -215,7 +273,7 @@ mod tests {
     }
 
     fn feed(start: Instant) -> Feed {
-        Feed::new(start, Codec::Pcmu, Codec::Pcmu, FRAME)
+        Feed::new(start, Codec::Pcmu, Format::PCMU, FRAME)
     }
 
     #[test]
@@ -318,7 +376,7 @@ mod tests {
     #[test]
     fn the_other_law_is_converted() {
         let (start, mut given) = (Instant::now(), Given::default());
-        let mut feed = Feed::new(start, Codec::Pcma, Codec::Pcmu, FRAME);
+        let mut feed = Feed::new(start, Codec::Pcma, Format::PCMU, FRAME);
         feed.push(start, 0, &[0xd5; FRAME], given.take());
         feed.push(start + ms(40), 320, &[0x2a; FRAME], given.take());
         let firsts: Vec<u8> = given.brief().iter().map(|(_, first)| *first).collect();

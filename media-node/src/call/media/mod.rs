@@ -28,6 +28,7 @@ mod reports;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any start will do for a virtual clock")]
 mod tests;
+mod voice;
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,6 @@ pub use plan::{AgentFailure, Command, Event, IdleAudio, Plan, Sink};
 pub use playout::PlayoutBudget;
 pub use report::Report;
 
-use crate::audio::comfort_noise::{self, ComfortNoise};
 use crate::endpoints::websocket::{Dialect, Incoming, StartInfo, Stream};
 use crate::media::{Codec, Direction};
 use crate::random::Random;
@@ -55,6 +55,7 @@ use latch::Latch;
 use play::Pace;
 use playout::Playout;
 use reports::ReportClock;
+use voice::Voice;
 
 /// How long a gap in the caller's packets holds up what is behind it: one frame.
 const REORDER_HOLD: Duration = Duration::from_millis(20);
@@ -113,8 +114,9 @@ pub struct Media {
     sequence_number: SequenceNumber,
     /// The timestamp of frame 0.
     first_timestamp: u32,
-    frame_len: usize,
     frame: Duration,
+    /// The same by the RTP clock.
+    frame_ticks: u32,
     phase: Duration,
     playout: Playout,
     digits_out: DigitsOut,
@@ -126,7 +128,7 @@ pub struct Media {
     backlog: Backlog,
     /// Since when the next frame of speech is here, whole.
     complete_at: Instant,
-    noise: ComfortNoise,
+    voice: Voice,
     /// The last packet sent was speech, so the next needs no marker.
     talking: bool,
     speech_ended_at: Option<Instant>,
@@ -158,7 +160,10 @@ impl Media {
         };
         let frame = plan.packet_time.clamp(play::MIN_FRAME, play::MAX_FRAME);
         let phase = phase(&plan.call_id, frame);
-        let limit = usize::try_from(plan.playout_limit.as_millis() * 8).unwrap_or(usize::MAX);
+        let stream = Stream::new(plan.dialect, &plan.start);
+        let voice = Voice::new(stream.format(), plan.codec, frame, random.u64());
+        let limit = voice.bytes(plan.playout_limit);
+        let ticks_per_ms = plan.codec.clock_rate_hz() / 1000;
         Self {
             codec: plan.codec,
             payload_type: plan.payload_type,
@@ -180,13 +185,13 @@ impl Media {
             receiver,
             received: ReceiverStats::new(plan.codec.clock_rate_hz()),
             reorder: Reorder::new(REORDER_HOLD),
-            digits_in: DigitsIn::new(plan.listen_for_tones),
+            digits_in: DigitsIn::new(plan.listen_for_tones, plan.codec),
             source: None,
             heard_at: now,
             held_since: (plan.direction != Direction::SendRecv).then_some(now),
             inactive: false,
             agent: Agent::Connecting,
-            stream: Stream::new(plan.dialect, &plan.start),
+            stream,
             feed: None,
             sender,
             sent: SenderStats::new(),
@@ -195,8 +200,9 @@ impl Media {
             // counter (RFC 3711 §3.3.1).
             sequence_number: SequenceNumber(random.u32() as u16 & 0x7fff),
             first_timestamp: random.u32(),
-            frame_len: usize::try_from(frame.as_millis() * 8).unwrap_or(usize::MAX),
             frame,
+            // 60 ms at most.
+            frame_ticks: frame.as_millis() as u32 * ticks_per_ms,
             phase,
             playout: Playout::new(limit, plan.playout_budget),
             digits_out: DigitsOut::default(),
@@ -206,7 +212,7 @@ impl Media {
             arrivals: Arrivals::default(),
             backlog: Backlog::default(),
             complete_at: now,
-            noise: ComfortNoise::new(plan.codec, comfort_noise::DEFAULT_LEVEL, random.u64()),
+            voice,
             talking: false,
             speech_ended_at: None,
             heard_agent: false,
@@ -252,6 +258,7 @@ impl Media {
         self.forget_speech();
         while self.playout.pop_mark().is_some() {}
         self.stream = Stream::new(dialect, start);
+        self.voice.change_format(self.stream.format());
         self.agent = Agent::Connecting;
     }
 
@@ -263,7 +270,7 @@ impl Media {
         match self.stream.parse(text) {
             Incoming::Audio(payload) => {
                 let (mut came, mut dropped) = (0, 0);
-                let was_complete = self.playout.len() >= self.frame_len;
+                let was_complete = self.playout.len() >= self.voice.frame_bytes();
                 let decoded = payload.decode(|audio| {
                     came += audio.len();
                     dropped += self.playout.push(audio);
@@ -271,8 +278,8 @@ impl Media {
                 if decoded.is_err() {
                     self.stream.count_malformed();
                 }
-                self.tally.agent_audio_ms += came as u64; // samples, until the report
-                self.tally.dropped_ms += dropped as u64;
+                self.tally.agent_audio_ms += self.voice.samples(came); // until the report
+                self.tally.dropped_ms += self.voice.samples(dropped);
                 if !was_complete {
                     self.complete_at = now;
                 }
@@ -310,9 +317,9 @@ impl Media {
         }
         self.end_feed();
         if code.is_some_and(|code| CLOSED_NORMALLY.contains(&code)) {
-            let keep = LAST_WORDS.as_millis() as usize * 8;
-            let codec = self.stream.codec();
-            self.playout.cut_tail(keep, |byte| play::is_silent(codec, byte));
+            let (keep, format) = (self.voice.bytes(LAST_WORDS), self.voice.format());
+            let width = format.bytes_per_sample();
+            self.playout.cut_tail(keep, width, |sample| format.is_silent(sample));
         } else {
             self.forget_speech();
         }
@@ -413,8 +420,8 @@ impl Media {
 
     fn start_feed(&mut self, now: Instant) {
         if self.answered.is_some() && matches!(self.agent, Agent::Open) && self.feed.is_none() {
-            let (to, frame_len) = (self.stream.codec(), self.stream.frame_samples());
-            self.feed = Some(Feed::new(now, self.codec, to, frame_len));
+            let (to, frame_samples) = (self.stream.format(), self.stream.frame_samples());
+            self.feed = Some(Feed::new(now, self.codec, to, frame_samples));
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Plan {
     /// Keys may come as tones in the caller's audio.
     pub listen_for_tones: bool,
     /// The length of the packets we send: 10, 20, 30, 40 or 60 ms. What the carrier sends may have
-    /// any length.
+    /// any length. Opus has no packets of 30 ms.
     pub packet_time: Duration,
     /// Master keys for SRTP, ours for sending first, the carrier's for receiving second.
     pub crypto: Option<(MasterKey, MasterKey)>,

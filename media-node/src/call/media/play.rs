@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use super::voice::MAX_PAYLOAD_BYTES;
 use super::{Agent, Event, IdleAudio, Media, Sink};
-use crate::audio::{g711, silence_byte};
-use crate::media::Codec;
 use crate::rtp::Header;
 use crate::rtp::packet::HEADER_LEN_BYTES;
 use crate::rtp::srtp::MAX_RTP_OVERHEAD_BYTES;
 
 pub(super) const MIN_FRAME: Duration = Duration::from_millis(10);
 pub(super) const MAX_FRAME: Duration = Duration::from_millis(60);
-/// The longest packet we send: a frame of 60 ms of G.711 between header and tag.
-pub(super) const MAX_PACKET_BYTES: usize = HEADER_LEN_BYTES + 480 + MAX_RTP_OVERHEAD_BYTES;
+/// The longest packet we send, between header and tag.
+pub(super) const MAX_PACKET_BYTES: usize =
+    HEADER_LEN_BYTES + MAX_PAYLOAD_BYTES + MAX_RTP_OVERHEAD_BYTES;
 /// With so many frames queued an agent runs ahead on purpose, and nothing waits without need.
 const AHEAD_FRAMES: usize = 4;
 /// Nobody hears a gap that is longer or shorter by so much.
@@ -33,15 +33,6 @@ pub(super) enum Pace {
     Idle,
     /// Nothing at all leaves until there is speech.
     Parked,
-}
-
-/// Whether a code is so near to zero that nobody hears it: the lowest steps of either law.
-pub(super) fn is_silent(codec: Codec, code: u8) -> bool {
-    let sample = match codec {
-        Codec::Pcmu => g711::ulaw_to_linear(code),
-        Codec::Pcma => g711::alaw_to_linear(code),
-    };
-    sample.unsigned_abs() <= 24
 }
 
 impl Media {
@@ -73,7 +64,7 @@ impl Media {
             }
             // Less than a frame waits for the next turn: more may come to fill it.
             let keys = self.presses_keys();
-            if self.playout.len() >= self.frame_len && !keys {
+            if self.playout.len() >= self.voice.frame_bytes() && !keys {
                 self.resume(now);
             }
             if self.clock.deadline() > now {
@@ -156,12 +147,10 @@ impl Media {
     /// One frame of speech, filled up with silence when it is the last and short.
     fn speak(&mut self, now: Instant, sink: &mut impl Sink) {
         let mut packet = [0; MAX_PACKET_BYTES];
-        let frame = &mut packet[HEADER_LEN_BYTES..HEADER_LEN_BYTES + self.frame_len];
-        let spoken = self.playout.pop(frame);
+        let payload = &mut packet[HEADER_LEN_BYTES..][..MAX_PAYLOAD_BYTES];
+        let (spoken, payload_len) = self.voice.speech(&mut self.playout, payload);
+        let frame_bytes = self.voice.frame_bytes();
         let complete_at = std::mem::replace(&mut self.complete_at, now); // until the next one comes
-        let codec = self.stream.codec();
-        frame[spoken..].fill(silence_byte(codec));
-        g711::transcode(codec, self.codec, frame);
         if self.pace != Pace::Speaking {
             self.pace = Pace::Speaking;
             let goes_on = |ended_at| now.saturating_duration_since(ended_at) < SAME_SPEECH;
@@ -171,8 +160,8 @@ impl Media {
             }
             self.count_silence(now);
         }
-        if spoken == self.frame_len {
-            let ahead = self.playout.len() >= AHEAD_FRAMES * self.frame_len;
+        if spoken == frame_bytes {
+            let ahead = self.playout.len() >= AHEAD_FRAMES * frame_bytes;
             let early =
                 if ahead { Ok(self.clock.lead()) } else { self.clock.earliness(complete_at) };
             self.arrivals.record(early);
@@ -183,10 +172,10 @@ impl Media {
         if self.muted() {
             self.talking = false;
         } else {
-            self.tally.played_ms += spoken as u64;
+            self.tally.played_ms += self.voice.samples(spoken);
             let marker = !self.talking;
             self.talking = true;
-            self.send_frame(&mut packet, marker, sink);
+            self.send_frame(&mut packet, payload_len, marker, sink);
             if !self.heard_agent {
                 self.heard_agent = true;
                 self.tally.first_audio_delay_ms =
@@ -200,12 +189,11 @@ impl Media {
 
     /// Leaves out speech of an agent in real time that would be late for ever.
     fn make_up_for_missed_turns(&mut self) {
-        let late = self.backlog.look(self.playout.len() / self.frame_len);
+        let frame_bytes = self.voice.frame_bytes();
+        let late = self.backlog.look(self.playout.len() / frame_bytes);
         if late > 0 {
-            let mut frame = [0; MAX_PACKET_BYTES];
-            for _ in 0..late {
-                self.tally.left_out_ms += self.playout.pop(&mut frame[..self.frame_len]) as u64;
-            }
+            let left_out = self.playout.skip(late * frame_bytes);
+            self.tally.left_out_ms += self.voice.samples(left_out);
             self.arrivals.reset();
         }
     }
@@ -232,23 +220,21 @@ impl Media {
 
     pub(super) fn send_idle(&mut self, sink: &mut impl Sink) {
         let mut packet = [0; MAX_PACKET_BYTES];
-        let frame = &mut packet[HEADER_LEN_BYTES..HEADER_LEN_BYTES + self.frame_len];
-        match self.idle_audio {
-            IdleAudio::ComfortNoise => self.noise.fill(frame),
-            IdleAudio::Silence | IdleAudio::None => frame.fill(silence_byte(self.codec)),
-        }
-        self.send_frame(&mut packet, false, sink);
+        let payload = &mut packet[HEADER_LEN_BYTES..][..MAX_PAYLOAD_BYTES];
+        let payload_len = self.voice.idle(self.idle_audio, payload);
+        self.send_frame(&mut packet, payload_len, false, sink);
     }
 
-    /// `packet` holds the frame behind room for the header.
+    /// `packet` holds the frame of this turn, of so many bytes, behind room for the header.
     pub(super) fn send_frame(
         &mut self,
         packet: &mut [u8; MAX_PACKET_BYTES],
+        payload_len: usize,
         marker: bool,
         sink: &mut impl Sink,
     ) {
         let timestamp = self.timestamp(self.clock.next());
-        self.send_packet(packet, self.frame_len, self.payload_type, marker, timestamp, sink);
+        self.send_packet(packet, payload_len, self.payload_type, marker, timestamp, sink);
     }
 
     /// `packet` holds a payload of `payload_len` bytes behind room for the header.
@@ -276,8 +262,8 @@ impl Media {
 
     /// The RTP timestamp of a frame of the clock.
     pub(super) fn timestamp(&self, frame: u64) -> u32 {
-        let samples = frame.wrapping_mul(self.frame_len as u64);
-        self.first_timestamp.wrapping_add(samples as u32)
+        let ticks = frame.wrapping_mul(self.frame_ticks.into());
+        self.first_timestamp.wrapping_add(ticks as u32)
     }
 
     /// The RTP clock at `now`.
@@ -287,7 +273,8 @@ impl Media {
     }
 
     pub(super) fn forget_speech(&mut self) {
-        self.tally.cleared_ms += self.playout.clear() as u64;
+        let cleared = self.playout.clear();
+        self.tally.cleared_ms += self.voice.samples(cleared);
         self.backlog.reset();
     }
 

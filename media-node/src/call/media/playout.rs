@@ -121,11 +121,24 @@ impl Playout {
     /// Fills the front of `frame`, and returns how many bytes there were.
     pub(super) fn pop(&mut self, frame: &mut [u8]) -> usize {
         let mut done = 0;
-        while done < frame.len() && self.len > 0 {
+        self.take(frame.len(), |from| {
+            frame[done..done + from.len()].copy_from_slice(from);
+            done += from.len();
+        })
+    }
+
+    /// Leaves out so many bytes, and returns how many there were.
+    pub(super) fn skip(&mut self, len: usize) -> usize {
+        self.take(len, |_| {})
+    }
+
+    fn take(&mut self, len: usize, mut give: impl FnMut(&[u8])) -> usize {
+        let mut done = 0;
+        while done < len && self.len > 0 {
             let end = CHUNK_BYTES.min(self.head + self.len);
             let from = &self.chunks[0][self.head..end];
-            let count = from.len().min(frame.len() - done);
-            frame[done..done + count].copy_from_slice(&from[..count]);
+            let count = from.len().min(len - done);
+            give(&from[..count]);
             done += count;
             self.head += count;
             self.len -= count;
@@ -149,12 +162,17 @@ impl Playout {
         cleared
     }
 
-    /// Takes silence off the end, then everything beyond `keep` bytes.
-    pub(super) fn cut_tail(&mut self, keep: usize, silent: impl Fn(u8) -> bool) {
+    /// Takes silence off the end, then everything beyond `keep` bytes. A sample has one byte or two.
+    pub(super) fn cut_tail(&mut self, keep: usize, width: usize, silent: impl Fn(&[u8]) -> bool) {
         let at = |position: usize| self.chunks[position / CHUNK_BYTES][position % CHUNK_BYTES];
         let mut len = self.len;
-        while len > 0 && silent(at(self.head + len - 1)) {
-            len -= 1;
+        while len >= width {
+            let end = self.head + len;
+            let sample = [at(end - width), at(end - 1)];
+            if !silent(&sample[2 - width..]) {
+                break;
+            }
+            len -= width;
         }
         self.len = len.min(keep);
         if self.len == 0 {
@@ -287,15 +305,18 @@ mod tests {
         playout.push(&[0xff; 5000]);
         playout.push(&[1; 3]);
         playout.push(&[0xff; 9000]);
-        playout.cut_tail(usize::MAX, |byte| byte == 0xff);
+        playout.cut_tail(usize::MAX, 1, |sample| sample == [0xff]);
         assert_eq!(playout.len(), 5006);
-        playout.cut_tail(100, |byte| byte == 0xff);
+        playout.cut_tail(100, 1, |sample| sample == [0xff]);
         assert_eq!(playout.len(), 100);
-        playout.cut_tail(2, |_| false);
+        playout.cut_tail(2, 1, |_| false);
         let mut rest = [0; 9];
         assert_eq!(playout.pop(&mut rest), 2);
+        playout.push(&[7, 0xff, 0xff, 0xff, 0xff]);
+        playout.cut_tail(100, 2, |sample| sample == [0xff, 0xff]);
+        assert_eq!(playout.skip(9), 1);
         playout.push(&[0xff; 10]);
-        playout.cut_tail(100, |byte| byte == 0xff);
+        playout.cut_tail(100, 1, |sample| sample == [0xff]);
         assert!(playout.is_empty());
         assert_eq!(budget.free_bytes(), 1 << 20);
     }

@@ -140,8 +140,10 @@ impl Media {
             sink.event(Event::FirstAudioFromCaller);
         }
         self.hear_tones(now, timestamp, payload, sink);
-        if let Some(feed) = &mut self.feed {
-            feed.push(now, timestamp, payload, give(&mut self.stream, sink));
+        if let Some(feed) = &mut self.feed
+            && !feed.push(now, timestamp, payload, give(&mut self.stream, sink))
+        {
+            self.tally.unusable += 1;
         }
     }
 

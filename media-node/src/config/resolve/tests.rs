@@ -138,7 +138,8 @@ fn what_is_not_supported_yet_is_left_out_whole() {
             ),
             "spec.outbound.registration",
         ),
-        (trunk("x", &format!("{FROM_A}, media: {{codecs: [Opus]}}")), "spec.media.codecs[0]"),
+        #[cfg(not(feature = "opus"))]
+        (trunk("x", &format!("{FROM_A}, media: {{codecs: [G722, Opus]}}")), "spec.media.codecs[1]"),
         (agent("x", ", audio: {encoding: PCM16, sampleRateHertz: 16000}"), "spec.audio.encoding"),
         (agent("x", ", holdPromptRef: {name: p, key: k}"), "spec.holdPromptRef"),
         (agent("x", ", fallback: {transferTo: '+15551239999'}"), "spec.fallback.transferTo"),
@@ -163,6 +164,14 @@ fn what_is_not_supported_yet_is_left_out_whole() {
     ];
     let config = Manifests::default().load(&files(&[("a.yaml", &fine.concat())]), now());
     assert_eq!((config.agents.len(), rejected(&config)), (2, vec![]));
+}
+
+#[test]
+fn codecs_keep_the_order_in_which_they_are_written() {
+    let text = trunk("x", &format!("{FROM_A}, media: {{codecs: [G722, PCMA]}}"));
+    let config = Manifests::default().load(&files(&[("a.yaml", &text)]), now());
+    assert_eq!(rejected(&config), Vec::<String>::new());
+    assert_eq!(config.trunks[0].codecs, [crate::media::Codec::G722, crate::media::Codec::Pcma]);
 }
 
 #[test]

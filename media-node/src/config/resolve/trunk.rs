@@ -47,16 +47,7 @@ pub(super) fn resolve(
         );
         faults.push(Fault::new("spec.transport", &message));
     }
-    // A preset may list codecs of later releases; the ones we speak are what it offers today.
-    let codecs: Vec<_> = effective
-        .codecs
-        .iter()
-        .filter_map(|codec| match codec {
-            api::Codec::Pcmu => Some(Codec::Pcmu),
-            api::Codec::Pcma => Some(Codec::Pcma),
-            api::Codec::G722 | api::Codec::Opus => None,
-        })
-        .collect();
+    let codecs: Vec<_> = effective.codecs.iter().filter_map(|codec| spoken(*codec)).collect();
     if codecs.is_empty() {
         let message = "no codec of this trunk is spoken yet: write codecs: [PCMU, PCMA]";
         faults.push(Fault::new("spec.media.codecs", message));
@@ -111,6 +102,20 @@ pub(super) fn resolve(
         routes: spec.routes.iter().enumerate().map(|(index, it)| route(index, it)).collect(),
     };
     if faults.is_empty() { Ok(trunk) } else { Err(faults) }
+}
+
+/// `None`: this program was built without it. Written ones are refused before; of a preset's, which
+/// may list it, the others are offered.
+fn spoken(codec: api::Codec) -> Option<Codec> {
+    match codec {
+        api::Codec::Pcmu => Some(Codec::Pcmu),
+        api::Codec::Pcma => Some(Codec::Pcma),
+        api::Codec::G722 => Some(Codec::G722),
+        #[cfg(feature = "opus")]
+        api::Codec::Opus => Some(Codec::Opus),
+        #[cfg(not(feature = "opus"))]
+        api::Codec::Opus => None,
+    }
 }
 
 fn inbound(

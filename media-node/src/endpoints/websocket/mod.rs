@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::media::Codec;
+use crate::audio::format::Format;
 
 /// Which language an agent speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,14 +73,14 @@ impl Stream {
         }
     }
 
-    /// How the agent's audio is coded, both ways.
-    pub fn codec(&self) -> Codec {
+    /// How the agent's audio is written, both ways.
+    pub fn format(&self) -> Format {
         match self {
-            Self::Twilio(_) => Codec::Pcmu,
+            Self::Twilio(_) => Format::PCMU,
         }
     }
 
-    /// How much audio a message to the agent carries, in samples of `codec`.
+    /// How much audio a message to the agent carries, in samples of its format.
     pub fn frame_samples(&self) -> usize {
         match self {
             Self::Twilio(_) => twilio::FRAME_SAMPLES,

@@ -1,6 +1,7 @@
 //! The agent's speech on its way to the caller.
 
 use super::*;
+use crate::audio::g711::Law;
 
 #[test]
 fn the_opening_is_written_before_the_agent_counts_as_ready() {
@@ -506,7 +507,7 @@ fn an_a_law_carrier_hears_a_mu_law_agent() {
     assert!(sent.iter().all(|sent| sent.header.payload_type == 8));
     let mut expected = speech(200);
     expected.resize(2 * FRAME, 0xff);
-    crate::audio::g711::transcode(Codec::Pcmu, Codec::Pcma, &mut expected);
+    crate::audio::g711::transcode(Law::Mu, Law::A, &mut expected);
     assert_eq!([&sent[0].payload[..], &sent[1].payload[..]].concat(), expected);
     assert_eq!(sent[1].payload[FRAME - 1], 0xd5);
 }

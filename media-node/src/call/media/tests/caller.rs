@@ -1,6 +1,7 @@
 //! The carrier's packets on their way to the agent.
 
 use super::*;
+use crate::audio::g711::Law;
 use crate::media::Digit;
 use crate::rtp::telephone_event;
 
@@ -137,7 +138,7 @@ fn an_a_law_caller_is_heard_by_a_mu_law_agent() {
     call = call.bring_up();
     let mut expected = speech(FRAME);
     call.carrier_sends(at(CARRIER), &Header { payload_type: 8, ..header(0, 0) }, &expected);
-    crate::audio::g711::transcode(Codec::Pcma, Codec::Pcmu, &mut expected);
+    crate::audio::g711::transcode(Law::A, Law::Mu, &mut expected);
     assert_eq!(call.take_heard()[0].2, expected);
 }
 

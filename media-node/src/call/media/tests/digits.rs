@@ -1,6 +1,8 @@
 //! Keys both ways, by events and by tones.
 
 use super::*;
+use crate::audio::format::{Format, Rate};
+use crate::audio::transcode::Transcoder;
 use crate::audio::{dtmf, g711};
 use crate::media::{Digit, Digits, KeyTiming};
 use crate::rtp::telephone_event;
@@ -147,7 +149,7 @@ fn a_pause_lasts_and_the_line_is_not_dead_meanwhile() {
 
 #[test]
 fn without_events_keys_are_tones_that_a_detector_hears() {
-    for codec in [Codec::Pcmu, Codec::Pcma] {
+    for codec in [Codec::Pcmu, Codec::Pcma, Codec::G722] {
         let mut call = Call::planned(|plan| {
             plan.telephone_event = None;
             plan.codec = codec;
@@ -159,12 +161,15 @@ fn without_events_keys_are_tones_that_a_detector_hears() {
         call.run(secs(2));
         let sent = call.take_sent();
         assert_one_stream(&sent);
+        let mut decoder = Transcoder::to_agent(codec, Format::Linear(Rate::Hz8000));
         let mut detector = dtmf::Detector::new();
         let mut heard = String::new();
         for packet in &sent {
-            let mut samples = [0; FRAME];
-            g711::decode(codec, &packet.payload, &mut samples);
-            detector.feed(&samples, |digit| heard.push(digit.as_char()));
+            decoder.transcode(&packet.payload, |bytes| {
+                let samples: Vec<i16> =
+                    bytes.chunks(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
+                detector.feed(&samples, |digit| heard.push(digit.as_char()));
+            });
         }
         assert_eq!(heard, "4711#");
     }
@@ -216,7 +221,7 @@ fn caller_plays(call: &mut Call, n: u16, c: char, count: usize) {
     for index in 0..count {
         let (mut samples, mut coded) = ([0; FRAME], [0; FRAME]);
         tone.fill(&mut samples);
-        g711::encode(Codec::Pcmu, &samples, &mut coded);
+        g711::encode(g711::Law::Mu, &samples, &mut coded);
         call.caller_speaks(n + index as u16, &coded);
         call.run(ms(20));
     }

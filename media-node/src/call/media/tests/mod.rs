@@ -2,6 +2,7 @@
 
 mod agent;
 mod caller;
+mod codecs;
 mod digits;
 mod endings;
 mod properties;
