@@ -4,6 +4,8 @@
 // Each file is a module of its own here, and has no crate above it that could reach further.
 #![allow(unreachable_pub)]
 
+#[path = "targets/audio.rs"]
+mod audio;
 #[path = "targets/dtmf.rs"]
 mod dtmf;
 #[path = "targets/rtp.rs"]
@@ -31,6 +33,10 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("rtp_srtp", rtp::srtp),
     ("rtp_telephone_event", rtp::telephone_events),
     ("rtp_reorder", rtp::reorder),
+    ("audio_g711", audio::g711),
+    ("audio_g722", audio::g722),
+    ("audio_opus", audio::opus),
+    ("audio_transcode", audio::transcode),
     ("dtmf_info", dtmf::info),
     ("dtmf_detector", dtmf::detector),
     ("twilio_message", twilio::message),

@@ -16,17 +16,17 @@ fn up(seed: u64) -> Net {
     net
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-fn unbase64(text: &str) -> Vec<u8> {
+pub(crate) fn unbase64(text: &str) -> Vec<u8> {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.decode(text).unwrap()
 }
 
-fn media(bytes: &[u8]) -> String {
+pub(crate) fn media(bytes: &[u8]) -> String {
     format!(r#"{{"event":"media","streamSid":"MZ0","media":{{"payload":"{}"}}}}"#, base64(bytes))
 }
 

@@ -14,6 +14,7 @@ use super::net::{CARRIER, CARRIER_RTP, read};
 #[derive(Clone, Debug)]
 pub(crate) struct HeardRtp {
     pub(crate) at: Instant,
+    pub(crate) payload_type: u8,
     pub(crate) sequence_number: u16,
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
@@ -35,6 +36,9 @@ pub(crate) struct Carrier {
     pub(crate) to_tag: String,
     pub(crate) cseq: u32,
     pub(crate) number: String,
+    /// What the next INVITE offers, as an `m=` line ends, and the type of the packets of speech.
+    pub(crate) formats: &'static str,
+    pub(crate) payload_type: u8,
     /// Packets of speech still to be sent.
     speech: Vec<Vec<u8>>,
     spoken: u16,
@@ -56,6 +60,8 @@ impl Default for Carrier {
             to_tag: String::new(),
             cseq: 1,
             number: "+15551230001".into(),
+            formats: "0 8 101",
+            payload_type: 0,
             speech: Vec::new(),
             spoken: 0,
             ticking: false,
@@ -65,9 +71,13 @@ impl Default for Carrier {
 }
 
 pub(crate) fn offer(direction: &str) -> String {
+    offer_of("0 8 101", direction)
+}
+
+fn offer_of(formats: &str, direction: &str) -> String {
     format!(
         "v=0\r\no=- 7 7 IN IP4 203.0.113.7\r\ns=-\r\nc=IN IP4 203.0.113.7\r\nt=0 0\r\n\
-         m=audio 40000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na={direction}\r\n"
+         m=audio 40000 RTP/AVP {formats}\r\na=rtpmap:101 telephone-event/8000\r\na={direction}\r\n"
     )
 }
 
@@ -109,7 +119,8 @@ impl Carrier {
     pub(crate) fn invite(&mut self, number: &str) -> String {
         self.number = number.into();
         self.to_tag.clear();
-        self.request("INVITE", "", &offer("sendrecv"))
+        let offer = offer_of(self.formats, "sendrecv");
+        self.request("INVITE", "", &offer)
     }
 
     /// The CANCEL of the INVITE that was sent last.
@@ -179,7 +190,7 @@ impl Carrier {
     /// Says these packets' payloads, 20 ms apart, from now on.
     pub(crate) fn speak(&mut self, frames: impl IntoIterator<Item = Vec<u8>>) {
         for frame in frames {
-            let mut packet = vec![0x80, 0];
+            let mut packet = vec![0x80, self.payload_type];
             packet.extend(self.spoken.to_be_bytes());
             packet.extend((u32::from(self.spoken) * 160).to_be_bytes());
             packet.extend(0x1234_5678_u32.to_be_bytes());
@@ -227,6 +238,7 @@ impl Carrier {
         let packet = Packet::parse(bytes).expect("the node writes RTP");
         self.heard.push(HeardRtp {
             at,
+            payload_type: packet.header.payload_type,
             sequence_number: packet.header.sequence_number.0,
             timestamp: packet.header.timestamp,
             marker: packet.header.marker,

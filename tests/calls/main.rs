@@ -8,6 +8,7 @@ mod config;
 mod net;
 
 mod audio;
+mod codecs;
 mod digits;
 mod endings;
 mod probes;

@@ -48,7 +48,7 @@ pub fn negotiate(data: &[u8]) {
     };
     for encryption in [Encryption::Required, Encryption::Preferred, Encryption::Disabled] {
         let policy = Policy {
-            codecs: &[Codec::Pcmu, Codec::Pcma],
+            codecs: Codec::ALL,
             encryption,
             suites: &CryptoSuite::BY_PREFERENCE,
             packet_time_ms: 20,

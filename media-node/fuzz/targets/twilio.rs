@@ -197,7 +197,11 @@ fn plan(shape: u8, budget: Arc<PlayoutBudget>) -> Plan {
         let suite = CryptoSuite::AeadAes128Gcm;
         MasterKey::new(suite, &vec![byte; suite.master_len_bytes()]).expect("the suite's length")
     };
-    let (codec, payload_type) = if shape & 1 == 0 { (Codec::Pcmu, 0) } else { (Codec::Pcma, 8) };
+    let (codec, payload_type) = match shape & 17 {
+        1 => (Codec::Pcma, 8),
+        17 => (Codec::G722, 9),
+        _ => (Codec::Pcmu, 0),
+    };
     Plan {
         call_id: "0".into(),
         codec,
