@@ -1,5 +1,6 @@
 # make demo    one encrypted call from a softphone to a talking agent, on this machine
 # make test    every test, with the seconds each suite took
+# make test-opus  the media node's own tests once more, with Opus in it
 # make lint    formatting, clippy, licences and duplicate versions
 # make bench   the targets beside this machine's floor
 # make fuzz    each fuzz target for SECONDS_EACH (60), on nightly
@@ -14,7 +15,7 @@ SECONDS_EACH ?= 60
 # A call needs no Kubernetes, and its client takes minutes to build.
 without_operator = --bins -p trunkline-media-node -p trunkline-tests
 
-.PHONY: demo test lint lint-code bench fuzz crds prepare images chart
+.PHONY: demo test test-opus lint lint-code bench fuzz crds prepare images chart
 
 prepare:
 	@tests/prepare
@@ -25,6 +26,10 @@ demo: prepare
 
 test: prepare
 	@tests/run
+
+test-opus:
+	@tests/prepare images
+	cargo test --locked -p trunkline-media-node --features opus --lib --test fuzz_corpus
 
 lint-code:
 	cargo fmt --all --check
@@ -47,8 +52,10 @@ crds:
 	cargo run --locked --quiet -p trunkline-crds --example crdgen
 	cp crds/yaml/*.yaml charts/trunkline/files/crds/
 
+# With Opus, which other builds leave out: it takes cmake, and longer.
 images:
-	cargo build --locked --release --bins
+	@tests/prepare images
+	cargo build --locked --release --bins --features trunkline-media-node/opus
 	@charts/images $(CARGO_TARGET_DIR)/release/trunkline-operator $(CARGO_TARGET_DIR)/release/trunkline-media-node
 
 # Needs helm, and helm-docs for the chart's README.
