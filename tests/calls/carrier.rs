@@ -18,7 +18,6 @@ pub(crate) struct HeardRtp {
     pub(crate) sequence_number: u16,
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
-    pub(crate) payload_type: u8,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -242,7 +241,6 @@ impl Carrier {
             sequence_number: packet.header.sequence_number.0,
             timestamp: packet.header.timestamp,
             marker: packet.header.marker,
-            payload_type: packet.header.payload_type,
             payload: packet.payload.to_vec(),
         });
     }

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use trunkline_media_node::audio::{dtmf, g711};
+use trunkline_media_node::audio::dtmf;
+use trunkline_media_node::audio::g711::{self, Law};
 use trunkline_media_node::call::Unsendable;
-use trunkline_media_node::media::{Codec, Digit, Digits, KeyTiming};
+use trunkline_media_node::media::{Digit, Digits, KeyTiming};
 use trunkline_media_node::rtp::Ssrc;
 use trunkline_media_node::rtp::telephone_event::{Event, Receiver};
 use trunkline_media_node::sip::{HeaderName, Method, Request};
@@ -85,7 +86,7 @@ fn tone(c: char, packets: usize) -> Vec<Vec<u8>> {
     let mut samples = vec![0; 2 * len];
     tone.fill(&mut samples);
     let mut coded = vec![0; samples.len()];
-    g711::encode(Codec::Pcmu, &samples, &mut coded);
+    g711::encode(Law::Mu, &samples, &mut coded);
     coded.chunks(160).map(<[u8]>::to_vec).collect()
 }
 
@@ -113,7 +114,7 @@ fn tones(heard: &[HeardRtp]) -> String {
     let mut keys = String::new();
     for packet in heard.iter().filter(|packet| packet.payload_type == 0) {
         let mut samples = vec![0; packet.payload.len()];
-        g711::decode(Codec::Pcmu, &packet.payload, &mut samples);
+        g711::decode(Law::Mu, &packet.payload, &mut samples);
         detector.feed(&samples, |digit| keys.push(digit.as_char()));
     }
     keys
