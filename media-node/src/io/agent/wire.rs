@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 
 /// How much is read at once: a dozen messages of 20 ms.
 const READ_BYTES: usize = 4096;
+/// How often in a row: an agent that floods us gets its turn with all others.
+const READS: u32 = 16;
 
 pub(super) enum Wire {
     Awaited(TcpStream),
@@ -22,8 +24,8 @@ pub(super) enum Wire {
 
 pub(super) struct Polled {
     stream: std::net::TcpStream,
-    /// The last read left nothing behind, and epoll has not told of more.
-    drained: bool,
+    /// How many reads are left until epoll tells of more.
+    reads: u32,
 }
 
 impl Wire {
@@ -32,7 +34,7 @@ impl Wire {
         *self = match std::mem::replace(self, Self::Nowhere) {
             // What came together with the last read of the runtime's is still in the kernel.
             Self::Awaited(stream) => {
-                Self::Polled(Polled { stream: stream.into_std()?, drained: false })
+                Self::Polled(Polled { stream: stream.into_std()?, reads: READS })
             }
             same => same,
         };
@@ -41,7 +43,7 @@ impl Wire {
 
     pub(super) fn handle_readable(&mut self) {
         if let Self::Polled(polled) = self {
-            polled.drained = false;
+            polled.reads = READS;
         }
     }
 }
@@ -50,7 +52,7 @@ impl Polled {
     /// A read that fills less than it may has taken all there was: asking again would only cost a
     /// system call to be told so.
     fn read(&mut self, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.drained {
+        if self.reads == 0 {
             return Poll::Pending;
         }
         // Straight into `buffer` would mean to clear all of it first.
@@ -59,7 +61,8 @@ impl Polled {
         let received = rustix::net::recv(&self.stream, &mut piece[..room], RecvFlags::empty());
         let ((read, _), _) = ready!(unless_blocked(received.map_err(io::Error::from)))?;
         buffer.put_slice(read);
-        self.drained = !read.is_empty() && read.len() < room;
+        let took_all = !read.is_empty() && read.len() < room;
+        self.reads = if took_all { 0 } else { self.reads - 1 };
         Poll::Ready(Ok(()))
     }
 }
@@ -139,5 +142,74 @@ impl AsFd for Wire {
             Self::Polled(polled) => polled.stream.as_fd(),
             Self::Nowhere => unreachable!("detach() leaves it only when it fails"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Our end of a connection, and the other.
+    fn polled() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = listener.accept().unwrap().0;
+        stream.set_nonblocking(true).unwrap();
+        (Wire::Polled(Polled { stream, reads: READS }), theirs)
+    }
+
+    /// How much is read until there is no more to be had.
+    fn read(wire: &mut Wire) -> usize {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut all = 0;
+        loop {
+            let mut bytes = [0; READ_BYTES];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *wire).poll_read(&mut cx, &mut buffer) {
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return all,
+                Poll::Ready(Ok(())) => all += buffer.filled().len(),
+                Poll::Ready(Err(error)) => panic!("{error}"),
+                Poll::Pending => return all,
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_read_ends_it_until_epoll_tells_of_more() {
+        let (mut wire, mut theirs) = polled();
+        theirs.write_all(&[1; 100]).unwrap();
+        assert_eq!(read(&mut wire), 100);
+        theirs.write_all(&[1; 7]).unwrap();
+        assert_eq!(read(&mut wire), 0);
+        wire.handle_readable();
+        assert_eq!(read(&mut wire), 7);
+    }
+
+    #[test]
+    fn who_floods_us_is_read_in_turns() {
+        let (mut wire, mut theirs) = polled();
+        theirs.set_nonblocking(true).unwrap();
+        let flood = vec![1; 1 << 20];
+        let sent = theirs.write(&flood).unwrap();
+        assert!(sent > READ_BYTES * READS as usize, "the kernel took {sent} bytes only");
+        assert_eq!(read(&mut wire), READ_BYTES * READS as usize);
+        assert_eq!(read(&mut wire), 0);
+        wire.handle_readable();
+        assert!(read(&mut wire) > 0);
+    }
+
+    #[test]
+    fn the_end_of_the_connection_is_told() {
+        let (mut wire, theirs) = polled();
+        drop(theirs);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut bytes = [0; 8];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let ended = Pin::new(&mut wire).poll_read(&mut cx, &mut buffer);
+        assert!(matches!(ended, Poll::Ready(Ok(()))) && buffer.filled().is_empty());
     }
 }

@@ -102,7 +102,7 @@ impl Inbox {
     /// From now on mail rings. False when there is some already: do not wait.
     pub(super) fn wait(&self) -> bool {
         self.bell.waits.store(true, Ordering::SeqCst);
-        self.receiver.is_empty() && !self.receiver.is_closed()
+        self.receiver.is_empty()
     }
 
     /// Nobody waits any more, and mail need not ring.

@@ -108,8 +108,8 @@ impl Shards {
         let (attempt, given_up) = Attempt::new();
         let opening = Box::new(opening(attempt));
         let call = opening.call;
-        mailbox.send(Mail::Open(opening))?;
         gauge.enter();
+        mailbox.send(Mail::Open(opening)).inspect_err(|_| gauge.leave())?;
         agent::connect(agent.clone(), tls, given_up, move |result| {
             answer.send(Mail::Agent(call, result));
         });
