@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use trunkline_media_node::media::{Codec, CryptoSuite, Digit, MasterKey};
 use trunkline_media_node::random::Seeded;
+use trunkline_media_node::rtp::quality::emodel::{Impairment, Path};
 use trunkline_media_node::rtp::reorder::{Pushed, Ready, Reorder, SLOTS};
 use trunkline_media_node::rtp::rtcp::{
     Compound, MAX_COMPOUND_LEN_BYTES, NtpTime, ReportBlock, Rtcp, write_report,
@@ -14,7 +15,7 @@ use trunkline_media_node::rtp::rtcp::{
 use trunkline_media_node::rtp::srtp::{
     MAX_RTCP_OVERHEAD_BYTES, MAX_RTP_OVERHEAD_BYTES, Receiver, Sender, SrtpError,
 };
-use trunkline_media_node::rtp::stats::{ReceiverStats, SenderStats, mos};
+use trunkline_media_node::rtp::stats::{ReceiverStats, SenderStats};
 use trunkline_media_node::rtp::telephone_event::{self, Event};
 use trunkline_media_node::rtp::{Header, Packet, SequenceNumber, Ssrc, is_rtcp};
 
@@ -53,15 +54,26 @@ pub(crate) fn rtcp(data: &[u8]) {
                 name = String::from_utf8_lossy(cname.unwrap_or_default()).into_owned();
             }
             Rtcp::Goodbye { reason, .. } => assert!(reason.len() <= 255),
+            Rtcp::ExtendedReport { blocks, .. } => {
+                for metrics in blocks {
+                    assert!(metrics.loss_rate < 1.0 && metrics.r_factor.is_none_or(|r| r <= 100));
+                    let scores = [metrics.mos_listening, metrics.mos_conversation];
+                    assert!(scores.into_iter().flatten().all(|mos| (1.0..=5.0).contains(&mos)));
+                }
+            }
             Rtcp::Other { packet_type } => assert!(!(200..=203).contains(&packet_type)),
         }
     }
     assert!(packets > 0 && packets * 4 <= data.len());
     for block in &blocks {
         sender.handle_report(NtpTime(u64::from(block.jitter) << 32), block);
-        let score =
-            mos(f32::from(block.fraction_lost) / 256.0, Duration::ZERO, sender.round_trip());
-        assert!((1.0..=4.5).contains(&score));
+        let path = Path {
+            impairment: Impairment::G711_CONCEALED,
+            loss_rate: f64::from(block.fraction_lost) / 256.0,
+            burst_ratio: f64::from(block.jitter),
+            delay: sender.round_trip().unwrap_or_default(),
+        };
+        assert!((1.0..=4.5).contains(&path.mos()));
     }
     blocks.truncate(10);
     let mut out = [0; MAX_COMPOUND_LEN_BYTES];

@@ -1,4 +1,4 @@
-//! RTP as a carrier speaks it (RFC 3550): headers, SRTP, RTCP, reordering, statistics and
+//! RTP as a carrier speaks it (RFC 3550): headers, SRTP, RTCP, reordering, statistics, quality and
 //! telephone-event.
 //!
 //! ```text
@@ -10,6 +10,7 @@
 //! in, buffers are the caller's, and a call's state is made once, when the call is.
 
 pub mod packet;
+pub mod quality;
 pub mod reorder;
 pub mod rtcp;
 pub mod srtp;

@@ -1,4 +1,5 @@
-//! RTCP (RFC 3550 §6): sender and receiver reports, source description, goodbye.
+//! RTCP (RFC 3550 §6): sender and receiver reports, source description, goodbye; extended reports
+//! (RFC 3611) by their blocks.
 //!
 //! A datagram is checked whole, then read packet by packet where it lies. Reduced-size RTCP
 //! (RFC 5506) passes too: nothing depends on a report coming first.
@@ -7,6 +8,7 @@
 
 use std::time::Duration;
 
+use super::quality::xr::XrBlocks;
 use super::{Malformed, Ssrc};
 
 /// Room enough for any compound we write.
@@ -90,7 +92,12 @@ pub enum Rtcp<'a> {
         ssrc: Option<Ssrc>,
         reason: &'a [u8],
     },
-    /// APP, XR, feedback …: framed rightly, not read.
+    /// RFC 3611.
+    ExtendedReport {
+        ssrc: Ssrc,
+        blocks: XrBlocks<'a>,
+    },
+    /// APP, feedback …: framed rightly, not read.
     Other {
         packet_type: u8,
     },
@@ -139,6 +146,7 @@ const SR: u8 = 200;
 const RR: u8 = 201;
 const SDES: u8 = 202;
 const BYE: u8 = 203;
+const XR: u8 = 207;
 /// The SDES item every source must send (RFC 3550 §6.5.1).
 const CNAME: u8 = 1;
 
@@ -211,6 +219,11 @@ impl<'a> Compound<'a> {
                 };
                 let ssrc = ssrcs.first_chunk().map(|bytes| Ssrc(u32::from_be_bytes(*bytes)));
                 Rtcp::Goodbye { ssrc, reason }
+            }
+            XR => {
+                let (ssrc, rest) = body.split_first_chunk::<4>().ok_or(at("SSRC", 4))?;
+                let ssrc = Ssrc(u32::from_be_bytes(*ssrc));
+                Rtcp::ExtendedReport { ssrc, blocks: XrBlocks { rest } }
             }
             packet_type => Rtcp::Other { packet_type },
         };
@@ -445,10 +458,10 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_passed_over_and_padding_stripped() {
-        let mut bytes = vec![0x80, 207, 0, 1, 0, 0, 0, 9]; // XR
+        let mut bytes = vec![0x80, 204, 0, 1, 0, 0, 0, 9]; // APP
         bytes.extend([0xa1, 203, 0, 2, 0, 0, 0, 5, 0, 0, 0, 4]); // BYE, padded by a word
         let packets: Vec<_> = Compound::parse(&bytes).unwrap().collect();
-        assert!(matches!(packets[0], Rtcp::Other { packet_type: 207 }));
+        assert!(matches!(packets[0], Rtcp::Other { packet_type: 204 }));
         assert!(matches!(packets[1], Rtcp::Goodbye { ssrc: Some(Ssrc(5)), reason: [] }));
         for padding in [0, 3, 8, 12, 255] {
             *bytes.last_mut().unwrap() = padding;

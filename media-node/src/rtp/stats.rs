@@ -335,23 +335,6 @@ impl SenderStats {
     }
 }
 
-/// Estimates the mean opinion score of G.711 speech, 1.0 to 4.4, by the E-model (G.107) simplified:
-/// R = 93.2 - Id - Ie,eff.
-///
-/// Id counts one-way delay (half the round trip, a frame of 20 ms, twice the jitter) as
-/// 0.024 d + 0.11 (d - 177.3) beyond 177.3 ms. Ie,eff takes loss as random and concealed
-/// (G.113: Ie 0, Bpl 25.1). Echo, loudness, noise and bursts of loss are left out, so a real call
-/// is rather worse than better. `loss_fraction` is 0 to 1.
-pub fn mos(loss_fraction: f32, jitter: Duration, round_trip: Option<Duration>) -> f32 {
-    let one_way = round_trip.unwrap_or_default() / 2 + Duration::from_millis(20) + jitter * 2;
-    let d = one_way.as_secs_f32() * 1000.0;
-    let delay = 0.024 * d + 0.11 * (d - 177.3).max(0.0);
-    let loss = if loss_fraction.is_nan() { 0.0 } else { loss_fraction.clamp(0.0, 1.0) * 100.0 };
-    let equipment = 95.0 * loss / (loss + 25.1);
-    let r = (93.2 - delay - equipment).clamp(0.0, 100.0);
-    (1.0 + 0.035 * r + r * (r - 60.0) * (100.0 - r) * 7e-6).clamp(1.0, 4.5)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -501,17 +484,6 @@ mod tests {
         }
         assert_eq!((stats.expected(), stats.lost()), (33, 31));
         assert_eq!(stats.report_block(start).unwrap().extended_highest, 0);
-    }
-
-    #[test]
-    fn the_score_falls_with_loss_and_delay() {
-        let score = |loss, round_trip| mos(loss, Duration::ZERO, Some(ms(round_trip)));
-        assert!((4.3..4.45).contains(&score(0.0, 20)));
-        assert!((3.9..4.2).contains(&score(0.03, 50)));
-        assert!((2.5..3.6).contains(&score(0.10, 50)));
-        assert!(score(0.0, 800) < 3.7);
-        assert!((score(1.0, 5000) - 1.0).abs() < 0.01);
-        assert!(mos(f32::NAN, ms(1), None) > 4.0);
     }
 
     proptest! {

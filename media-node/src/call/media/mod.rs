@@ -41,6 +41,8 @@ pub use report::Report;
 use crate::endpoints::websocket::{Dialect, Incoming, StartInfo, Stream};
 use crate::media::{Codec, Direction};
 use crate::random::Random;
+use crate::rtp::quality::bursts::Bursts;
+use crate::rtp::quality::xr::VoipMetrics;
 use crate::rtp::reorder::Reorder;
 use crate::rtp::srtp;
 use crate::rtp::stats::{ReceiverStats, SenderStats};
@@ -95,6 +97,7 @@ pub struct Media {
     receiver: Option<srtp::Receiver>,
     received: ReceiverStats,
     reorder: Reorder,
+    bursts: Bursts,
     digits_in: DigitsIn,
     source: Option<Ssrc>,
     heard_at: Instant,
@@ -110,6 +113,8 @@ pub struct Media {
     // To the carrier.
     sender: Option<srtp::Sender>,
     sent: SenderStats,
+    /// What the carrier's last extended report says of our audio.
+    metrics: Option<VoipMetrics>,
     ssrc: Ssrc,
     sequence_number: SequenceNumber,
     /// The timestamp of frame 0.
@@ -185,6 +190,7 @@ impl Media {
             receiver,
             received: ReceiverStats::new(plan.codec.clock_rate_hz()),
             reorder: Reorder::new(REORDER_HOLD),
+            bursts: Bursts::default(),
             digits_in: DigitsIn::new(plan.listen_for_tones, plan.codec),
             source: None,
             heard_at: now,
@@ -195,6 +201,7 @@ impl Media {
             feed: None,
             sender,
             sent: SenderStats::new(),
+            metrics: None,
             ssrc: Ssrc(random.u32()),
             // Far from the wrap, so that a lost first packet cannot confuse the peer's rollover
             // counter (RFC 3711 §3.3.1).

@@ -98,7 +98,10 @@ impl Media {
         loop {
             let (header, len) = match self.reorder.pop_ready(now) {
                 // The hole shows in the timestamps of what follows.
-                Some(Ready::Lost { .. }) => continue,
+                Some(Ready::Lost { count }) => {
+                    self.bursts.lost(count);
+                    continue;
+                }
                 Some(Ready::Packet { header, payload }) => {
                     let len = payload.len().min(kept.len());
                     kept[..len].copy_from_slice(&payload[..len]);
@@ -112,6 +115,7 @@ impl Media {
 
     /// One packet in its turn.
     fn hear(&mut self, now: Instant, header: &Header, payload: &[u8], sink: &mut impl Sink) {
+        self.bursts.received();
         if self.source != Some(header.ssrc) {
             self.source = Some(header.ssrc);
             if let Some(feed) = &mut self.feed {

@@ -32,8 +32,19 @@ pub struct Report {
     pub remote_lost: Option<i64>,
     pub remote_jitter_ms: Option<f64>,
     pub round_trip_ms: Option<f64>,
-    /// Estimate of how good the caller sounded (E-model), 1 to 4.5.
+    /// Estimates of how good the caller sounded here and the agent there (E-model, ITU-T G.107), 1 to
+    /// 4.5; of telephone speech only. The second is the carrier's own where it sends one
+    /// (RFC 3611).
     pub mos: Option<f64>,
+    pub remote_mos: Option<f64>,
+    /// Losses of the caller's packets that came together (RFC 3611 §4.7.2, Gmin 16; late ones are
+    /// losses too): how many such bursts, how much was lost in them and between them (0 to 1), and
+    /// how long they were on average, in packets.
+    pub loss_bursts: u64,
+    pub burst_loss_rate: f64,
+    pub burst_packets: f64,
+    pub gap_loss_rate: f64,
+    pub gap_packets: f64,
     /// From the answer to the agent's first audio on the wire.
     pub first_audio_delay_ms: Option<u64>,
     /// From the answer to the caller's first audio.

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Media, Report, Sink};
+use crate::rtp::Ssrc;
+use crate::rtp::quality::emodel::{Impairment, Path};
 use crate::rtp::rtcp::{self, Compound, NtpTime, ReportBlocks, Rtcp, SenderInfo};
 use crate::rtp::srtp::MAX_RTCP_OVERHEAD_BYTES;
-use crate::rtp::{Ssrc, stats};
 
 /// RFC 3550 §6.2: five seconds, give or take half, and the first after half the time.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -102,6 +103,10 @@ impl Media {
                     self.read_blocks(now, reports);
                 }
                 Rtcp::ReceiverReport { reports, .. } => self.read_blocks(now, reports),
+                Rtcp::ExtendedReport { mut blocks, .. } => {
+                    let ours = blocks.find(|metrics| metrics.ssrc == self.ssrc);
+                    self.metrics = ours.or(self.metrics);
+                }
                 Rtcp::SourceDescription { .. } | Rtcp::Goodbye { .. } | Rtcp::Other { .. } => {}
             }
         }
@@ -182,6 +187,38 @@ impl Media {
         }
     }
 
+    /// How good one direction sounds, in which a receiver's buffers add so much to the way and to the
+    /// frame that fills a packet. `None` for wideband, which this scale does not judge.
+    fn mos(
+        &self,
+        impairment: Impairment,
+        (loss_rate, burst_ratio): (f64, f64),
+        buffers: Duration,
+    ) -> Option<f64> {
+        self.codec.law()?;
+        let one_way = self.sent.round_trip().unwrap_or_default() / 2;
+        let delay = one_way + self.frame + buffers;
+        Some(Path { impairment, loss_rate, burst_ratio, delay }.mos())
+    }
+
+    /// What the carrier says of our audio: its own score, or one from the losses that it reports. A
+    /// jitter buffer that it says nothing of is taken to be twice the jitter, and gaps as concealed.
+    fn remote_mos(&self) -> Option<f64> {
+        if let Some(metrics) = &self.metrics {
+            let scored = metrics.mos_conversation.or(metrics.mos_listening);
+            let loss_rate = metrics.loss_rate + metrics.discard_rate;
+            let buffers = metrics.end_system_delay;
+            return scored
+                .or_else(|| self.mos(Impairment::G711_CONCEALED, (loss_rate, 1.0), buffers));
+        }
+        let remote = self.sent.remote()?;
+        let lost = f64::from(remote.cumulative_lost.max(0));
+        let loss_rate = lost / self.sent.packets().max(1) as f64;
+        let jitter_s = f64::from(remote.jitter) / f64::from(self.codec.clock_rate_hz());
+        let buffers = Duration::from_secs_f64(jitter_s * 2.0);
+        self.mos(Impairment::G711_CONCEALED, (loss_rate, 1.0), buffers)
+    }
+
     /// The figures so far.
     pub fn report(&self) -> Report {
         let mut report = self.tally;
@@ -214,10 +251,18 @@ impl Media {
             let ticks_per_ms = f64::from(self.codec.clock_rate_hz()) / 1000.0;
             report.remote_jitter_ms = Some(f64::from(remote.jitter) / ticks_per_ms);
         }
+        let bursts = self.bursts.figures();
+        report.loss_bursts = bursts.bursts;
+        report.burst_loss_rate = bursts.burst_loss_rate;
+        report.burst_packets = bursts.burst_packets;
+        report.gap_loss_rate = bursts.gap_loss_rate;
+        report.gap_packets = bursts.gap_packets;
         if self.received.expected() > 0 {
-            let loss = report.lost as f32 / self.received.expected() as f32;
-            report.mos = Some(f64::from(stats::mos(loss, jitter, round_trip)));
+            // Nothing waits in a buffer here, and gaps become silence.
+            let loss = (bursts.loss_rate, bursts.burst_ratio);
+            report.mos = self.mos(Impairment::G711_SILENCED, loss, Duration::ZERO);
         }
+        report.remote_mos = self.remote_mos();
         let counters = self.stream.counters();
         report.agent_messages_malformed = counters.malformed;
         report.agent_messages_unknown = counters.unknown;

@@ -19,7 +19,7 @@ fn reports(call: &Call, sent: &[(Instant, SocketAddr, Vec<u8>)]) -> Vec<(Duratio
                 Rtcp::ReceiverReport { .. } => "RR",
                 Rtcp::SourceDescription { .. } => "SDES",
                 Rtcp::Goodbye { .. } => "BYE",
-                Rtcp::Other { .. } => "?",
+                Rtcp::ExtendedReport { .. } | Rtcp::Other { .. } => "?",
             });
             (*at - call.start, kinds.collect::<Vec<_>>().join(" "))
         })
@@ -175,6 +175,56 @@ fn an_agent_that_breaks_off_is_gone_at_once_with_what_it_said() {
         assert!((49..=51).contains(&sent.len()), "the line stays alive");
         assert!(sent.iter().all(|sent| !is_speech(&sent.payload)));
     }
+}
+
+#[test]
+fn losses_that_come_together_are_told_from_those_that_come_alone() {
+    let mut call = Call::up();
+    for n in 0..200 {
+        // One alone; then three with two packets between them.
+        if ![50, 100, 102, 103].contains(&n) {
+            call.caller_speaks(n, &[1; FRAME]);
+        }
+        call.run(ms(20));
+    }
+    let report = call.report();
+    assert_eq!((report.lost, report.loss_bursts, report.burst_packets), (4, 1, 4.0));
+    assert!((report.burst_loss_rate - 0.75).abs() < 1e-9);
+    assert!((report.gap_loss_rate - 1.0 / 196.0).abs() < 1e-9);
+    assert!((report.gap_packets - 98.0).abs() < 1e-9);
+    let mos = report.mos.unwrap();
+    let mut whole = Call::up();
+    for n in 0..200 {
+        whole.caller_speaks(n, &[1; FRAME]);
+        whole.run(ms(20));
+    }
+    assert!(mos < whole.report().mos.unwrap() - 0.5, "{mos}");
+}
+
+#[test]
+fn the_carriers_own_score_counts_before_ours_of_its_losses() {
+    let mut call = Call::up();
+    call.run(secs(2));
+    assert_eq!(call.report().remote_mos, None);
+    let mut report = receiver_report(&call, call.now);
+    call.step(|media, now, sink| {
+        media.handle_rtcp(now, at(CARRIER_RTCP), &mut report.clone(), sink);
+    });
+    // Three packets of a hundred.
+    let ours = call.report().remote_mos.unwrap();
+    assert!((3.5..4.3).contains(&ours), "{ours}");
+    // The same with VoIP metrics behind it (RFC 3611 §4.7): MOS-CQ 2.9, of us and of another.
+    for (ssrc, score) in [(call.media.ssrc.0, 29), (7, 10)] {
+        report.extend([0x80, 207, 0, 10, 0, 0, 0xca, 0x11, 7, 0, 0, 8]);
+        report.extend(ssrc.to_be_bytes());
+        report.extend([0; 16]); // rates, durations, delays, levels
+        report.extend([60, 127, 31, score]);
+        report.extend([0; 8]); // the jitter buffer
+    }
+    call.step(|media, now, sink| {
+        media.handle_rtcp(now, at(CARRIER_RTCP), &mut report, sink);
+    });
+    assert_eq!(call.report().remote_mos, Some(2.9));
 }
 
 #[test]
