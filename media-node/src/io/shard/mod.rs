@@ -33,7 +33,7 @@ use mailbox::{Mail, Mailbox, Reserved, Undeliverable, mailbox};
 pub(crate) use sockets::RtpSockets;
 
 /// Up to so many calls one shard does better than two, each of which would wake for half of them.
-const PACKED_CALLS: usize = 100;
+const PACKED_CALLS: usize = 250;
 /// A shard with so many late turns gets a call only when no other has fewer.
 const LATE_PERMILLE: u32 = 20;
 /// Threads that differ by less are as busy as each other.
