@@ -34,6 +34,7 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("rtp_telephone_event", rtp::telephone_events),
     ("rtp_reorder", rtp::reorder),
     ("audio_g711", audio::g711),
+    ("audio_concealment", audio::concealment),
     ("audio_g722", audio::g722),
     ("audio_opus", audio::opus),
     ("audio_transcode", audio::transcode),

@@ -39,12 +39,15 @@ fn frame(n: usize) -> Vec<u8> {
     vec![(n % 100) as u8 + 10; 160]
 }
 
-/// The caller's frames that reached the agent, by their first byte.
+/// The caller's frames that reached the agent, by their last byte. Behind a gap the first 10 ms are
+/// blended with what was made up, and what was made up is even nowhere.
 fn reached(net: &Net) -> Vec<u8> {
     net.agent()
         .of("media")
         .iter()
-        .map(|(_, message)| unbase64(message["media"]["payload"].as_str().unwrap())[0])
+        .map(|(_, message)| unbase64(message["media"]["payload"].as_str().unwrap())[80..].to_vec())
+        .filter(|rest| rest.iter().all(|byte| *byte == rest[0]))
+        .map(|rest| rest[0])
         .filter(|byte| (10..110).contains(byte))
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Payloads as strangers fill them, through each codec's decoder and on to the other side.
 
+use trunkline_media_node::audio::concealment::{Concealer, MAX_BLEND};
 use trunkline_media_node::audio::format::{Format, Rate};
 use trunkline_media_node::audio::transcode::Transcoder;
 use trunkline_media_node::audio::{g711, g722};
@@ -22,6 +23,28 @@ pub(crate) fn g711(data: &[u8]) {
         let mut coded = vec![0; data.len()];
         assert_eq!(g711::encode(law, &samples, &mut coded), data.len());
         assert!(coded.iter().zip(data).all(|(new, old)| new == old || *old == 0x7f));
+    }
+}
+
+/// The law, then rows of a length and so many bytes of it. What is remembered comes back as long as it
+/// was, at most its beginning changed; a gap of any length ends in silence.
+pub(crate) fn concealment(data: &[u8]) {
+    let Some((first, mut rest)) = data.split_first() else { return };
+    let law = if first & 1 == 0 { g711::Law::Mu } else { g711::Law::A };
+    let mut concealer = Concealer::new(law);
+    while let Some((len, later)) = rest.split_first() {
+        let (good, later) = later.split_at(later.len().min(usize::from(*len)));
+        let mut heard = good.to_vec();
+        let blended = concealer.blend(&mut heard);
+        assert!(blended <= MAX_BLEND && heard[blended..] == good[blended..]);
+        concealer.remember(&heard);
+        assert!(!concealer.is_concealing());
+        let mut made = vec![0; usize::from(*len) * 4];
+        concealer.conceal(&mut made);
+        if let Some(beyond_60_ms) = made.get(480..) {
+            assert!(beyond_60_ms.iter().all(|code| *code == law.silence_byte()));
+        }
+        rest = later;
     }
 }
 

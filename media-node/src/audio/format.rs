@@ -82,6 +82,24 @@ impl Format {
         }
     }
 
+    /// Lets audio, as it is written, grow evenly quieter from its first sample to behind its last.
+    pub fn fade_out(self, audio: &mut [u8]) {
+        let count = (audio.len() / self.bytes_per_sample()) as i32;
+        let faded = |sample: i16, n: i32| (i32::from(sample) * (count - n) / (count + 1)) as i16;
+        match self {
+            Self::G711(law) => {
+                for (n, code) in (0..).zip(audio) {
+                    *code = g711::from_linear(law, faded(g711::to_linear(law, *code), n));
+                }
+            }
+            Self::Linear(_) => {
+                for (n, pair) in (0..).zip(audio.as_chunks_mut::<2>().0) {
+                    *pair = faded(i16::from_le_bytes(*pair), n).to_le_bytes();
+                }
+            }
+        }
+    }
+
     /// Whether one sample, as it is written, is so near to zero that nobody hears it: the lowest
     /// steps of either law.
     pub fn is_silent(self, sample: &[u8]) -> bool {
@@ -97,6 +115,17 @@ impl Format {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fades_out_ends_in_silence() {
+        let mut coded = [g711::from_linear(Law::A, 8000); 80];
+        Format::PCMA.fade_out(&mut coded);
+        let samples = coded.map(|code| g711::to_linear(Law::A, code));
+        assert!(samples.is_sorted_by(|a, b| a >= b) && samples[0] > 7000 && samples[79] < 150);
+        let mut linear = [0, 0x20, 0, 0x20, 0, 0x20, 7];
+        Format::Linear(Rate::Hz48000).fade_out(&mut linear);
+        assert_eq!(linear, [0, 0x18, 0, 0x10, 0, 0x08, 7]);
+    }
 
     #[test]
     fn silence_is_silent_and_speech_is_not() {

@@ -111,7 +111,10 @@ const ALAW_MASK: u8 = 0x55;
 /// What µ-law adds to a magnitude so that each segment starts at a power of two, in 14 bits.
 const BIAS: u16 = 33;
 
-static ULAW_TO_LINEAR: [i16; 256] = {
+static ULAW_TO_LINEAR: [i16; 256] = ulaw_values();
+static ALAW_TO_LINEAR: [i16; 256] = alaw_values();
+
+const fn ulaw_values() -> [i16; 256] {
     let mut table = [0; 256];
     let mut code = 0;
     while code < 256 {
@@ -122,9 +125,9 @@ static ULAW_TO_LINEAR: [i16; 256] = {
         code += 1;
     }
     table
-};
+}
 
-static ALAW_TO_LINEAR: [i16; 256] = {
+const fn alaw_values() -> [i16; 256] {
     let mut table = [0; 256];
     let mut code = 0;
     while code < 256 {
@@ -139,7 +142,7 @@ static ALAW_TO_LINEAR: [i16; 256] = {
         code += 1;
     }
     table
-};
+}
 
 /// Indexed by the upper 14 bits of a sample.
 static LINEAR_TO_ULAW: [u8; 1 << 14] = {
@@ -176,6 +179,22 @@ static LINEAR_TO_ALAW: [u8; 1 << 12] = {
     }
     table
 };
+
+/// The square of what each code stands for.
+pub(super) const fn squares(law: Law) -> [u32; 256] {
+    let table = match law {
+        Law::Mu => ulaw_values(),
+        Law::A => alaw_values(),
+    };
+    let mut squares = [0; 256];
+    let mut code = 0;
+    while code < 256 {
+        let magnitude = table[code].unsigned_abs() as u32;
+        squares[code] = magnitude * magnitude;
+        code += 1;
+    }
+    squares
+}
 
 const fn signed(negative: bool, magnitude: u16) -> i16 {
     if negative { -(magnitude as i16) } else { magnitude as i16 }

@@ -1,13 +1,16 @@
 //! The caller's audio on its way to the agent: one stream without holes, in frames of the dialect's
 //! length, whatever the carrier's packets look like.
 //!
-//! A packet is passed on when it comes. What is missing before it, by its timestamp, is filled with
-//! silence first; when nothing comes at all, silence flows at the pace of speech, so that the
-//! agent's clock goes on. If packets come after all that silence has stood in for, they are still
-//! passed on, and the surplus is taken back from the next hole.
+//! A packet is passed on when it comes. What is missing before it, by its timestamp, is filled first:
+//! with what the voice may have said, which fades to silence within 60 ms, or with noise where the
+//! carrier said that it is all there is (RFC 3389). When nothing comes at all, silence flows at the pace
+//! of speech, so that the agent's clock goes on. If packets come after all that silence has stood in
+//! for, they are still passed on, and the surplus is taken back from the next hole.
 
 use std::time::{Duration, Instant};
 
+use crate::audio::comfort_noise::{ComfortNoise, DEFAULT_LEVEL};
+use crate::audio::concealment::{Concealer, MAX_BLEND};
 use crate::audio::format::Format;
 use crate::audio::transcode::Transcoder;
 use crate::media::Codec;
@@ -19,6 +22,8 @@ const STALL: Duration = Duration::from_millis(100);
 const TOLERANCE: Duration = Duration::from_millis(300);
 /// The longest frame of any dialect, in bytes: 20 ms of 16 bits at 48 kHz.
 const MAX_FRAME_BYTES: usize = 1920;
+/// How much is concealed at a time, in samples: 20 ms.
+const PIECE: usize = 160;
 /// In what time is counted here, whatever either side's clock. All others are multiples.
 const RATE_HZ: u32 = 8000;
 
@@ -26,6 +31,12 @@ pub(super) struct Feed {
     /// From how the caller's audio is coded to how the agent wants it.
     transcoder: Transcoder,
     framer: Framer,
+    /// Makes up what is missing, where the carrier sends G.711.
+    concealer: Option<Concealer>,
+    noise: ComfortNoise,
+    silence: u8,
+    /// The carrier's last word was that there is only noise.
+    only_noise: bool,
     /// Steps of the carrier's RTP clock for each of our samples.
     ticks_per_sample: u32,
     /// The timestamp that continues the stream; `None` before the first packet of a source.
@@ -37,8 +48,11 @@ pub(super) struct Feed {
     fill_at: Instant,
     /// Silence that stood in for audio which came after all, in samples.
     surplus: u64,
-    /// Silence put in, less what turned out too much, in samples.
+    /// What stood in, less what turned out too much, in samples.
     filled_samples: u64,
+    /// How often something stood in.
+    gaps: u64,
+    in_gap: bool,
 }
 
 impl Feed {
@@ -47,6 +61,10 @@ impl Feed {
         Self {
             transcoder: Transcoder::to_agent(from, to),
             framer: Framer::new(to, frame_samples),
+            concealer: from.law().map(Concealer::new),
+            noise: ComfortNoise::new(to, DEFAULT_LEVEL, 0),
+            silence: to.silence_byte(),
+            only_noise: false,
             ticks_per_sample: (from.clock_rate_hz() / RATE_HZ).max(1),
             expected: None,
             last_audio: now,
@@ -54,6 +72,8 @@ impl Feed {
             fill_at: now + STALL,
             surplus: 0,
             filled_samples: 0,
+            gaps: 0,
+            in_gap: false,
         }
     }
 
@@ -72,14 +92,37 @@ impl Feed {
         let hole = self.hole_before(now, timestamp);
         let recovered = self.recover(hole, payload, &mut give);
         self.fill(hole.saturating_sub(recovered), &mut give);
-        let mut came = 0;
-        self.transcoder.transcode(payload, |bytes| came += self.framer.append(bytes, &mut give));
+        let came = self.append(payload, &mut give);
+        self.only_noise = false;
+        self.in_gap = false;
         // A payload is shorter than a datagram, so its length fits.
         self.expected = Some(timestamp.wrapping_add(came as u32 * self.ticks_per_sample));
         self.last_audio = now;
         self.stood_in = 0;
         self.fill_at = now + STALL + duration(self.surplus);
         came > 0
+    }
+
+    /// One packet's audio; behind a gap its beginning is blended with what was made up. Returns how
+    /// many samples it was.
+    fn append(&mut self, payload: &[u8], give: &mut impl FnMut(Duration, &[u8])) -> u64 {
+        let (mut came, mut rest) = (0, payload);
+        if let Some(concealer) = &mut self.concealer {
+            if concealer.is_concealing() {
+                let (first, later) = payload.split_at(payload.len().min(MAX_BLEND));
+                let mut blended = [0; MAX_BLEND];
+                let blended = &mut blended[..first.len()];
+                blended.copy_from_slice(first);
+                concealer.blend(blended);
+                concealer.remember(blended);
+                let append = |bytes: &[u8]| came += self.framer.append(bytes, give);
+                self.transcoder.transcode(blended, append);
+                rest = later;
+            }
+            concealer.remember(rest);
+        }
+        self.transcoder.transcode(rest, |bytes| came += self.framer.append(bytes, give));
+        came
     }
 
     /// What a packet brings of the one before it that was lost, in samples.
@@ -147,21 +190,58 @@ impl Feed {
         }
     }
 
-    /// Silence put in so far.
+    /// How much has stood in so far for what did not come.
     pub(super) fn filled(&self) -> Duration {
         duration(self.filled_samples)
     }
 
+    /// How often something stood in.
+    pub(super) fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
+    /// The carrier sends no audio for a while, and says how loud what would be heard is, in -dBov
+    /// (RFC 3389 §3).
+    pub(super) fn handle_comfort_noise(&mut self, level: u8) {
+        self.noise.set_level(level);
+        self.only_noise = true;
+    }
+
     fn fill(&mut self, samples: u64, give: &mut impl FnMut(Duration, &[u8])) {
+        if samples == 0 {
+            return;
+        }
         self.filled_samples += samples;
-        self.framer.fill(samples, give);
+        self.gaps += u64::from(!self.in_gap);
+        self.in_gap = true;
+        match &mut self.concealer {
+            _ if self.only_noise => {
+                let noise = &mut self.noise;
+                self.framer.fill(samples, give, |bytes| noise.fill(bytes));
+            }
+            Some(concealer) => {
+                let mut rest = samples;
+                let mut piece = [0; PIECE];
+                while rest > 0 {
+                    let made = &mut piece[..rest.min(PIECE as u64) as usize];
+                    concealer.conceal(made);
+                    self.transcoder.transcode(made, |bytes| {
+                        self.framer.append(bytes, give);
+                    });
+                    rest -= made.len() as u64;
+                }
+            }
+            None => {
+                let silence = self.silence;
+                self.framer.fill(samples, give, |bytes| bytes.fill(silence));
+            }
+        }
     }
 }
 
 /// Cuts the stream into frames. Times and counts are in samples of 8 kHz.
 struct Framer {
     bytes_per_sample: usize,
-    silence: u8,
     /// In bytes.
     frame_len: usize,
     /// The start of a frame that is not full yet.
@@ -178,7 +258,6 @@ impl Framer {
         let most = MAX_FRAME_BYTES / bytes_per_sample;
         Self {
             bytes_per_sample,
-            silence: format.silence_byte(),
             frame_len: (wanted / bytes_per_sample).clamp(1, most) * bytes_per_sample,
             partial: [0; MAX_FRAME_BYTES],
             filled: 0,
@@ -206,12 +285,18 @@ impl Framer {
         (bytes.len() / self.bytes_per_sample) as u64
     }
 
-    fn fill(&mut self, samples: u64, give: &mut impl FnMut(Duration, &[u8])) {
+    /// `make` writes what stands in.
+    fn fill(
+        &mut self,
+        samples: u64,
+        give: &mut impl FnMut(Duration, &[u8]),
+        mut make: impl FnMut(&mut [u8]),
+    ) {
         let mut rest = samples;
         while rest > 0 {
             let count = rest.min(self.missing().max(1));
             let end = self.frame_len.min(self.filled + count as usize * self.bytes_per_sample);
-            self.partial[self.filled..end].fill(self.silence);
+            make(&mut self.partial[self.filled..end]);
             self.filled = end;
             rest -= count;
             self.give_full(give);
@@ -257,7 +342,7 @@ mod tests {
         Duration::from_millis(count)
     }
 
-    /// What the agent was given: time in ms, first byte, for each frame.
+    /// What the agent was given: time in ms and bytes of each frame.
     #[derive(Default)]
     struct Given(Vec<(u128, Vec<u8>)>);
 
@@ -268,7 +353,8 @@ mod tests {
 
         fn brief(&self) -> Vec<(u128, u8)> {
             assert!(self.0.iter().all(|(_, frame)| frame.len() == FRAME));
-            self.0.iter().map(|(at, frame)| (*at, frame[0])).collect()
+            // The last byte: the first ones may be blended with what was made up before.
+            self.0.iter().map(|(at, frame)| (*at, frame[FRAME - 1])).collect()
         }
     }
 
@@ -287,13 +373,17 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_packet_becomes_silence_before_the_next() {
+    fn lost_packets_are_concealed_before_the_next() {
         let (start, mut given) = (Instant::now(), Given::default());
         let mut feed = feed(start);
         feed.push(start, 0, &[1; FRAME], given.take());
         feed.push(start + ms(60), 480, &[4; FRAME], given.take());
-        assert_eq!(given.brief(), [(0, 1), (20, 0xff), (40, 0xff), (60, 4)]);
-        assert_eq!(feed.filled(), ms(40));
+        let [(0, 1), (20, first), (40, second), (60, 4)] = given.brief()[..] else {
+            panic!("{:?}", given.brief())
+        };
+        let loud = |code| g711::ulaw_to_linear(code).abs();
+        assert!(loud(1) > loud(first) && loud(first) > loud(second), "{first} {second}");
+        assert_eq!((feed.filled(), feed.gaps()), (ms(40), 1));
     }
 
     #[test]
@@ -328,7 +418,8 @@ mod tests {
         assert_eq!(now, start + ms(1000));
         assert_eq!(given.0.len(), 1 + 46);
         assert_eq!(given.0[1].1[..80], [1; 80]);
-        assert_eq!(given.0[1].1[80..], [0xff; 80]);
+        assert_ne!(given.0[1].1[80..], [0xff; 80], "the voice goes on");
+        assert!(given.0[5..].iter().all(|(_, frame)| *frame == [0xff; FRAME]));
     }
 
     #[test]
@@ -380,7 +471,8 @@ mod tests {
         feed.push(start, 0, &[0xd5; FRAME], given.take());
         feed.push(start + ms(40), 320, &[0x2a; FRAME], given.take());
         let firsts: Vec<u8> = given.brief().iter().map(|(_, first)| *first).collect();
-        assert_eq!(firsts[1..], [0xff, g711::linear_to_ulaw(g711::alaw_to_linear(0x2a))]);
-        assert!(g711::ulaw_to_linear(firsts[0]).abs() <= 8);
+        assert_eq!(firsts[2..], [g711::linear_to_ulaw(g711::alaw_to_linear(0x2a))]);
+        let quiet = |code| g711::ulaw_to_linear(code).abs() <= 8;
+        assert!(firsts[..2].iter().all(|code| quiet(*code)), "{firsts:?}");
     }
 }

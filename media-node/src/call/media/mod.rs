@@ -38,6 +38,8 @@ pub use plan::{AgentFailure, Command, Event, IdleAudio, Plan, Sink};
 pub use playout::PlayoutBudget;
 pub use report::Report;
 
+use crate::audio::comfort_noise::DEFAULT_LEVEL;
+use crate::audio::level::NoiseFloor;
 use crate::endpoints::websocket::{Dialect, Incoming, StartInfo, Stream};
 use crate::media::{Codec, Direction};
 use crate::random::Random;
@@ -134,6 +136,8 @@ pub struct Media {
     /// Since when the next frame of speech is here, whole.
     complete_at: Instant,
     voice: Voice,
+    /// The noise behind the caller.
+    room: NoiseFloor,
     /// The last packet sent was speech, so the next needs no marker.
     talking: bool,
     speech_ended_at: Option<Instant>,
@@ -220,6 +224,7 @@ impl Media {
             backlog: Backlog::default(),
             complete_at: now,
             voice,
+            room: NoiseFloor::new(DEFAULT_LEVEL),
             talking: false,
             speech_ended_at: None,
             heard_agent: false,
@@ -300,7 +305,7 @@ impl Media {
             }
             Incoming::Clear => {
                 self.tally.clears += 1;
-                self.forget_speech();
+                self.interrupt_speech();
                 self.answer_all_marks(sink);
             }
             Incoming::Ignored => {}
@@ -435,6 +440,7 @@ impl Media {
     fn end_feed(&mut self) {
         if let Some(feed) = self.feed.take() {
             self.tally.filled_ms += feed.filled().as_millis() as u64;
+            self.tally.gaps += feed.gaps();
         }
     }
 

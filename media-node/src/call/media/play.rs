@@ -22,6 +22,11 @@ const SAME_SPEECH: Duration = Duration::from_millis(200);
 /// A pause of the agent that its record counts.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// How long an interrupted word takes to fade.
+const FADE: Duration = Duration::from_millis(10);
+/// 10 ms of 16 bits at 48 kHz.
+const MAX_FADE_BYTES: usize = 960;
+
 /// What the clock is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -270,6 +275,18 @@ impl Media {
     pub(super) fn timestamp_at(&self, now: Instant) -> u32 {
         let samples = self.clock.samples_at(now, self.codec.clock_rate_hz());
         self.first_timestamp.wrapping_add(samples)
+    }
+
+    /// What waits is forgotten; a word that was being spoken fades within 10 ms, for cut off it would
+    /// click.
+    pub(super) fn interrupt_speech(&mut self) {
+        let mut fading = [0; MAX_FADE_BYTES];
+        let len = if self.talking { self.voice.bytes(FADE).min(MAX_FADE_BYTES) } else { 0 };
+        let len = self.playout.pop(&mut fading[..len]);
+        self.forget_speech();
+        let fading = &mut fading[..len];
+        self.voice.format().fade_out(fading);
+        self.playout.push(fading);
     }
 
     pub(super) fn forget_speech(&mut self) {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Event, Media, Sink};
+use crate::audio::level;
 use crate::endpoints::websocket::Stream;
 use crate::rtp::reorder::{Pushed, Ready};
 use crate::rtp::srtp::SrtpError;
@@ -127,8 +128,21 @@ impl Media {
             self.hear_event(now, header, payload, sink);
         } else if header.payload_type == self.payload_type {
             self.hear_audio(now, header.timestamp, payload, sink);
-        } else if header.payload_type != COMFORT_NOISE {
+        } else if header.payload_type == COMFORT_NOISE {
+            self.hear_noise(payload);
+        } else {
             self.tally.unusable += 1;
+        }
+    }
+
+    /// The carrier sends nothing for a while but how loud its noise is (RFC 3389 §3).
+    fn hear_noise(&mut self, payload: &[u8]) {
+        let Some(level) = payload.first().map(|byte| byte & 0x7f) else { return };
+        if let Some(feed) = &mut self.feed {
+            feed.handle_comfort_noise(level);
+        }
+        if let Some(level) = self.room.told(level) {
+            self.voice.set_noise_level(level);
         }
     }
 
@@ -144,10 +158,20 @@ impl Media {
             sink.event(Event::FirstAudioFromCaller);
         }
         self.hear_tones(now, timestamp, payload, sink);
+        self.hear_room(payload);
         if let Some(feed) = &mut self.feed
             && !feed.push(now, timestamp, payload, give(&mut self.stream, sink))
         {
             self.tally.unusable += 1;
+        }
+    }
+
+    /// How loud it is behind the caller's voice: what he hears of us meanwhile is as loud.
+    fn hear_room(&mut self, payload: &[u8]) {
+        if let Some(law) = self.codec.law()
+            && let Some(level) = self.room.record(level::power(law, payload), payload.len())
+        {
+            self.voice.set_noise_level(level);
         }
     }
 

@@ -49,8 +49,10 @@ pub struct Report {
     pub first_audio_delay_ms: Option<u64>,
     /// From the answer to the caller's first audio.
     pub first_caller_audio_ms: Option<u64>,
-    /// Silence put into the caller's stream for what was lost or not sent.
+    /// What was put into the caller's stream for what was lost or not sent, and how often that was
+    /// needed.
     pub filled_ms: u64,
+    pub gaps: u64,
     /// The agent's audio as it came, what of it reached the wire, what `clear` took away, what was
     /// dropped because the queue or the pod's budget was full, and what was left out because turns
     /// had gone by while the node was late.

@@ -232,8 +232,10 @@ impl Media {
         ] {
             *samples /= 8;
         }
-        let filled = self.feed.as_ref().map(super::Feed::filled).unwrap_or_default();
-        report.filled_ms += filled.as_millis() as u64;
+        if let Some(feed) = &self.feed {
+            report.filled_ms += feed.filled().as_millis() as u64;
+            report.gaps += feed.gaps();
+        }
         report.packets_in = self.received.packets();
         report.bytes_in = self.received.bytes();
         report.packets_out = self.sent.packets();
@@ -258,9 +260,9 @@ impl Media {
         report.gap_loss_rate = bursts.gap_loss_rate;
         report.gap_packets = bursts.gap_packets;
         if self.received.expected() > 0 {
-            // Nothing waits in a buffer here, and gaps become silence.
+            // Nothing waits in a buffer here.
             let loss = (bursts.loss_rate, bursts.burst_ratio);
-            report.mos = self.mos(Impairment::G711_SILENCED, loss, Duration::ZERO);
+            report.mos = self.mos(Impairment::G711_CONCEALED, loss, Duration::ZERO);
         }
         report.remote_mos = self.remote_mos();
         let counters = self.stream.counters();

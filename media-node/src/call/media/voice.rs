@@ -43,6 +43,11 @@ impl Voice {
         }
     }
 
+    /// How loud comfort noise is, in -dBov.
+    pub(super) fn set_noise_level(&mut self, level: u8) {
+        self.noise.set_level(level);
+    }
+
     pub(super) fn format(&self) -> Format {
         self.format
     }

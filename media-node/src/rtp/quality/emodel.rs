@@ -22,8 +22,6 @@ pub struct Impairment {
 impl Impairment {
     /// G.711 whose gaps are concealed as its Appendix I has it.
     pub const G711_CONCEALED: Self = Self { equipment: 0.0, robustness: 25.1 };
-    /// G.711 whose gaps become silence.
-    pub const G711_SILENCED: Self = Self { equipment: 0.0, robustness: 4.3 };
 }
 
 /// What is known of one direction of a call.
@@ -113,8 +111,6 @@ mod tests {
         assert!((path(0.03, 1.0, 0).rating() - (93.2 - 285.0 / 28.1)).abs() < 1e-9);
         assert!((path(0.03, 2.0, 0).rating() - (93.2 - 285.0 / 26.6)).abs() < 1e-9);
         assert!(path(0.2, 1.0, 0).mos() < path(0.1, 1.0, 0).mos());
-        let silenced = Path { impairment: Impairment::G711_SILENCED, ..path(0.03, 1.0, 0) };
-        assert!((silenced.rating() - (93.2 - 285.0 / 7.3)).abs() < 1e-9);
     }
 
     #[test]

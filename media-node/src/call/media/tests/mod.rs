@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::audio::concealment::MAX_BLEND;
 use crate::media::{CryptoSuite, MasterKey};
 use crate::random::Seeded;
 use crate::rtp::rtcp::{Compound, Rtcp};
