@@ -30,7 +30,7 @@ use crate::io::clock::OsRandom;
 use crate::io::dial::Dialler;
 use crate::io::journal::Journal;
 use crate::io::relay::{self, Relay};
-use crate::io::shard::Shards;
+use crate::io::shard::{Homes, Shards};
 use crate::io::signalling::{Control, Signalling};
 use crate::io::sip::{Ports, SipSockets};
 use crate::io::tls::{self, ServerCertificate};
@@ -113,8 +113,11 @@ async fn serve(node: Node) -> anyhow::Result<()> {
     )
     .context("SIP (spec.exposure.sip)")?;
 
+    warn_of_ephemeral_ports(rtp_ports);
+    let rtp_port_count = usize::from(rtp_ports.1 - rtp_ports.0) + 1;
     let cores = available_parallelism().map_or(1, std::num::NonZero::get);
-    let shards = Shards::start(options.shards.unwrap_or(cores)).context("media threads")?;
+    let shards =
+        Shards::start(options.shards.unwrap_or(cores), rtp_port_count).context("media threads")?;
     let shards = Arc::new(shards);
     let mut random = OsRandom::new();
     let mut pool_key = vec![0; 32];
@@ -185,6 +188,7 @@ async fn serve(node: Node) -> anyhow::Result<()> {
         peers,
         dialler: Dialler::new(certificate.clone()),
         shards,
+        homes: Homes::default(),
         journal: Journal::new(calls, metrics.clone(), reachability),
         inbound,
         control: controls,
@@ -210,6 +214,22 @@ async fn serve(node: Node) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
     info!("no call is left: goodbye");
     Ok(())
+}
+
+/// The kernel lends ports of its own range to whoever connects, so a call's may be taken.
+fn warn_of_ephemeral_ports((start, end): (u16, u16)) {
+    let read = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
+    let Ok(range) = read("ip_local_port_range") else { return };
+    let reserved = read("ip_local_reserved_ports").unwrap_or_default();
+    if let Some(kernel) = crate::io::ephemeral::overlap(start..=end, &range, &reserved) {
+        warn!(
+            rtp = format!("{start}-{end}"),
+            kernel = format!("{}-{}", kernel.start(), kernel.end()),
+            "spec.exposure.media.portRange overlaps the ports that the kernel gives to outgoing \
+             connections (net.ipv4.ip_local_port_range): choose a range outside of it, such as \
+             20000-29999, or reserve it with net.ipv4.ip_local_reserved_ports={start}-{end}"
+        );
+    }
 }
 
 /// What `/v1/status` and `/readyz` say.

@@ -14,3 +14,4 @@ mod endings;
 mod probes;
 mod refusals;
 mod setup;
+mod shared_ports;

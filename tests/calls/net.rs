@@ -11,8 +11,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use trunkline_media_node::call::media::{AgentFailure, Command, Event, Media, Sink};
 use trunkline_media_node::call::{
-    Advertised, AdvertisedView, AgentView, CallKey, CallView, DialKey, OptionsView, Output, Phase,
-    Refusal, Setup, Switchboard, Target,
+    Advertised, AdvertisedView, AgentView, CallKey, CallView, Demux, DialKey, OptionsView, Output,
+    Phase, Refusal, RtpPorts, Setup, Switchboard, Target,
 };
 use trunkline_media_node::config::Config;
 use trunkline_media_node::random::Seeded;
@@ -48,6 +48,7 @@ enum Arrival {
     Dialled(DialKey, Flow),
     SipToCarrier(Bytes),
     RtpToNode {
+        to: u16,
         from: SocketAddr,
         bytes: Vec<u8>,
     },
@@ -96,6 +97,9 @@ pub(crate) struct Net {
     /// One way, for everything but RTP in bad weather.
     pub(crate) latency: Duration,
     media: HashMap<CallKey, Media>,
+    /// Where each call receives.
+    pub(crate) ports: HashMap<CallKey, RtpPorts>,
+    demuxes: HashMap<u16, Demux>,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     arrivals: HashMap<u64, Arrival>,
     sequence: u64,
@@ -132,13 +136,17 @@ impl Sink for Outbox {
 
 impl Net {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
+        Self::with_ports(config, seed, (20000, 20999))
+    }
+
+    pub(crate) fn with_ports(config: Config, seed: u64, rtp_ports: (u16, u16)) -> Self {
         let start = Instant::now();
         let node = Switchboard::new(Setup {
             config: Arc::new(config),
             advertised: Advertised::both(&[NODE_ADDRESS.parse().unwrap()]),
             slot: None,
             peers: Default::default(),
-            rtp_ports: (20000, 20999),
+            rtp_ports,
             random: Box::new(Seeded::new(seed)),
             transaction_random: Box::new(Seeded::new(seed ^ 0xabcd)),
             pool_key: vec![7; 32],
@@ -161,6 +169,8 @@ impl Net {
             advertised: Vec::new(),
             latency: Duration::from_millis(5),
             media: HashMap::new(),
+            ports: HashMap::new(),
+            demuxes: HashMap::new(),
             queue: BinaryHeap::new(),
             arrivals: HashMap::new(),
             sequence: 0,
@@ -220,7 +230,10 @@ impl Net {
         self.arrive(Duration::ZERO, Arrival::AgentCloses(call, code));
     }
 
+    /// To the port of the last call.
     pub(crate) fn rtp_from(&mut self, from: SocketAddr, bytes: Vec<u8>) {
+        let Some(ports) = self.calls.last().and_then(|call| self.ports.get(call)) else { return };
+        let to = ports.rtp();
         let dice = |this: &mut Self| this.roll() % 100;
         if dice(self) < self.weather.loss_percent {
             return;
@@ -231,7 +244,10 @@ impl Net {
                 0 => Duration::ZERO,
                 most => Duration::from_micros((self.roll() % most).into()),
             };
-            self.arrive(self.latency + jitter, Arrival::RtpToNode { from, bytes: bytes.clone() });
+            self.arrive(
+                self.latency + jitter,
+                Arrival::RtpToNode { to, from, bytes: bytes.clone() },
+            );
         }
     }
 
@@ -320,15 +336,7 @@ impl Net {
                     self.sip_to_node(reply, self.latency);
                 }
             }
-            Arrival::RtpToNode { from, bytes } => {
-                // Media of the call whose port this is; tests have one call with audio at a time.
-                if let Some(call) = self.calls.last().copied() {
-                    let mut bytes = bytes;
-                    self.with_media(call, |media, now, out| {
-                        media.handle_rtp(now, from, &mut bytes, out);
-                    });
-                }
-            }
+            Arrival::RtpToNode { to, from, bytes } => self.receive(to, from, bytes),
             Arrival::RtpToCarrier(bytes) => self.carrier.hear(self.now, &bytes),
             Arrival::AgentOpens(call) => {
                 self.with_media(call, |media, now, out| media.handle_agent_open(now, out));
@@ -355,6 +363,42 @@ impl Net {
                 }
                 if let Some(next) = next {
                     self.arrive(next, Arrival::CarrierTick);
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, to: u16, from: SocketAddr, mut bytes: Vec<u8>) {
+        let Some(mut demux) = self.demuxes.remove(&to) else { return };
+        let now = self.now;
+        let owner = demux.route(now, from, &bytes, |call| {
+            let mut copy = bytes.clone();
+            let mut taken = false;
+            self.with_media(call, |media, now, out| {
+                taken = media.handle_stray(now, from, &mut copy, out);
+            });
+            taken
+        });
+        self.demuxes.insert(to, demux);
+        self.tell_ports();
+        let Some(call) = owner else { return };
+        let ports = self.ports[&call];
+        self.with_media(call, |media, now, out| match (ports, to == ports.rtp()) {
+            (RtpPorts::Shared(_), _) => media.handle_shared(now, from, &mut bytes, out),
+            (RtpPorts::Pair(_), true) => media.handle_rtp(now, from, &mut bytes, out),
+            (RtpPorts::Pair(_), false) => media.handle_rtcp(now, from, &mut bytes, out),
+        });
+        self.tell_ports();
+    }
+
+    /// Each port hears where the packets of its calls come from, and which calls are gone.
+    fn tell_ports(&mut self) {
+        for (call, ports) in &self.ports {
+            for port in [ports.rtp(), ports.rtcp()] {
+                let demux = self.demuxes.entry(port).or_default();
+                match self.media.get(call) {
+                    Some(media) => demux.update(*call, media.remotes()),
+                    None => demux.leave(self.now, *call),
                 }
             }
         }
@@ -393,9 +437,11 @@ impl Net {
                 Output::Transmit { bytes, .. } => {
                     self.arrive(self.latency, Arrival::SipToCarrier(bytes));
                 }
-                Output::Open { call, plan, agent, .. } => {
+                Output::Open { call, ports, plan, agent, .. } => {
+                    self.ports.insert(call, ports);
                     let mut random = Seeded::new(self.sequence + 99);
                     self.media.insert(call, Media::new(self.now, *plan, &mut random));
+                    self.tell_ports();
                     self.calls.retain(|it| *it != call);
                     self.calls.push(call);
                     self.agents.push(agent.name.clone());
@@ -450,6 +496,7 @@ impl Net {
 
     fn command(&mut self, call: CallKey, command: Command) {
         self.with_media(call, |media, now, out| media.handle_command(now, command, out));
+        self.tell_ports();
     }
 }
 

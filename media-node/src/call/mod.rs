@@ -11,6 +11,7 @@
 
 mod advertised;
 pub mod cause;
+mod demux;
 pub mod info;
 mod limits;
 pub mod media;
@@ -33,9 +34,11 @@ use crate::config::{self, Agent};
 use crate::sip::{Flow, HeaderName, Transport};
 
 pub use advertised::{Advertised, Traffic};
+pub use demux::Demux;
 pub use overload::Strain;
 pub use peers::Peers;
-pub use ports::{PortPair, PortPool};
+pub(crate) use ports::REST;
+pub use ports::{PortPool, RtpPorts};
 pub use probes::{
     AdvertisedView, AgentReason, AgentServer, AgentView, DialFailure, DialKey, DialStep, Families,
     OptionsView, Reason, Target,
@@ -67,10 +70,10 @@ pub enum Output {
     },
     /// Take new SIP connections, or leave them to the peer that shares our address.
     Listen(bool),
-    /// Bind the ports, connect the agent, and let them talk by this plan.
+    /// Bind the ports (shared ones may be bound already), connect the agent, and let them talk by this plan.
     Open {
         call: CallKey,
-        ports: PortPair,
+        ports: RtpPorts,
         ipv4: bool,
         plan: Box<media::Plan>,
         agent: Arc<Agent>,

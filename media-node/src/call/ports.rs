@@ -1,92 +1,182 @@
-//! Which RTP port a call gets: a pair each (RTP even, RTCP the odd one after it, RFC 3550 §11), the
-//! one longest unused first, so that a late packet of an old call finds nobody to talk to.
+//! Which UDP ports a call gets. While pairs are free it gets one of its own (RTP even, RTCP the odd
+//! one after it, RFC 3550 §11), the one longest unused first. When calls outnumber pairs they share:
+//! RTP and RTCP of such a call come to one port, which may be any of the range, with other calls on
+//! it. [`super::Demux`] tells their packets apart.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use super::CallKey;
+
 /// How long a closed pair rests: a packet still under way when its call ended has died by then.
-const REST: Duration = Duration::from_secs(2);
+pub(crate) const REST: Duration = Duration::from_secs(2);
 
-/// The even port; RTCP is the one after it.
+/// Where a call receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PortPair(u16);
+pub enum RtpPorts {
+    /// This even port for RTP and the next one for RTCP.
+    Pair(u16),
+    /// One port for both (RFC 5761), which may have other calls.
+    Shared(u16),
+}
 
-impl PortPair {
+impl RtpPorts {
     pub fn rtp(self) -> u16 {
-        self.0
+        match self {
+            Self::Pair(port) | Self::Shared(port) => port,
+        }
     }
 
     pub fn rtcp(self) -> u16 {
-        self.0 + 1
+        match self {
+            // Even, so never the last of all.
+            Self::Pair(port) => port + 1,
+            Self::Shared(port) => port,
+        }
     }
 }
 
-/// The pairs of one pod. Least recently used is served first; the queue is the order of closing.
+/// The ports of one pod, and who is on them.
 pub struct PortPool {
-    free: VecDeque<(PortPair, Option<Instant>)>,
-    total: usize,
+    start: u16,
+    ports: Vec<Port>,
+    /// The even ports of pairs that nobody uses, and from when on they may be used again: the order
+    /// of closing.
+    free: VecDeque<(u16, Option<Instant>)>,
+}
+
+#[derive(Default)]
+struct Port {
+    tenants: Vec<Tenant>,
+    /// Another program has it; not to be tried again before.
+    taken_until: Option<Instant>,
+}
+
+struct Tenant {
+    call: CallKey,
+    /// Where its SDP says that RTP and RTCP come from.
+    named: [SocketAddr; 2],
+    /// A packet of it has come.
+    heard: bool,
+}
+
+impl Port {
+    fn waiting(&self) -> usize {
+        self.tenants.iter().filter(|tenant| !tenant.heard).count()
+    }
+
+    fn names_one_of(&self, addresses: &[SocketAddr; 2]) -> bool {
+        // Who holds with an unspecified address expects packets from nowhere.
+        let said = |address: &SocketAddr| !address.ip().is_unspecified();
+        let mut named = self.tenants.iter().flat_map(|tenant| tenant.named).filter(said);
+        named.any(|address| addresses.contains(&address))
+    }
 }
 
 impl PortPool {
     pub fn new(range: RangeInclusive<u16>) -> Self {
-        let (start, end) = (u32::from(*range.start()), u32::from(*range.end()));
-        let free: VecDeque<_> = (start.next_multiple_of(2)..end)
-            .step_by(2)
-            .filter_map(|port| u16::try_from(port).ok())
-            .map(|port| (PortPair(port), None))
-            .collect();
-        Self { total: free.len(), free }
+        let (start, end) = (*range.start(), *range.end());
+        let free = range.clone().filter(|port| port % 2 == 0 && *port < end);
+        Self {
+            start,
+            free: free.map(|port| (port, None)).collect(),
+            ports: range.map(|_| Port::default()).collect(),
+        }
     }
 
-    /// How many calls can be up at once.
-    pub fn total(&self) -> usize {
-        self.total
+    /// Ports for a call whose SDP names these addresses for RTP and RTCP. `None` when every port has
+    /// a call that names one of them too, or is another program's.
+    pub fn allocate(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        named: [SocketAddr; 2],
+    ) -> Option<RtpPorts> {
+        let named = named.map(canonical);
+        let ports = self.free_pair(now).or_else(|| self.port_to_share(now, &named))?;
+        for port in self.of(ports) {
+            port.tenants.push(Tenant { call, named, heard: false });
+        }
+        Some(ports)
     }
 
-    pub fn allocate(&mut self, now: Instant) -> Option<PortPair> {
-        let (_, closed_at) = self.free.front()?;
-        if closed_at.is_some_and(|at| now < at + REST) {
+    fn free_pair(&mut self, now: Instant) -> Option<RtpPorts> {
+        let (_, usable_at) = self.free.front()?;
+        if usable_at.is_some_and(|at| now < at) {
             return None;
         }
-        self.free.pop_front().map(|(pair, _)| pair)
+        self.free.pop_front().map(|(port, _)| RtpPorts::Pair(port))
     }
 
-    pub fn release(&mut self, now: Instant, pair: PortPair) {
-        self.free.push_back((pair, Some(now)));
+    /// The one with the fewest calls that have received no packet yet: those have only their SDP to
+    /// be told apart by.
+    fn port_to_share(&mut self, now: Instant, named: &[SocketAddr; 2]) -> Option<RtpPorts> {
+        let usable = |port: &Port| {
+            port.taken_until.is_none_or(|until| until <= now) && !port.names_one_of(named)
+        };
+        let (_, number) = (self.start..=u16::MAX)
+            .zip(&self.ports)
+            .filter(|(_, port)| usable(port))
+            .map(|(number, port)| ((port.waiting(), port.tenants.len()), number))
+            .min()?;
+        self.free.retain(|(even, _)| *even != number & !1);
+        Some(RtpPorts::Shared(number))
     }
+
+    fn of(&mut self, ports: RtpPorts) -> &mut [Port] {
+        let index = |port: u16| usize::from(port.saturating_sub(self.start));
+        let range = index(ports.rtp())..=index(ports.rtcp());
+        self.ports.get_mut(range).unwrap_or_default()
+    }
+
+    fn tenant(&mut self, ports: RtpPorts, call: CallKey) -> impl Iterator<Item = &mut Tenant> {
+        let tenants = self.of(ports).iter_mut().flat_map(|port| &mut port.tenants);
+        tenants.filter(move |tenant| tenant.call == call)
+    }
+
+    /// A packet of the call has come.
+    pub fn handle_heard(&mut self, ports: RtpPorts, call: CallKey) {
+        self.tenant(ports, call).for_each(|tenant| tenant.heard = true);
+    }
+
+    /// The call's SDP names other addresses.
+    pub fn handle_retarget(&mut self, ports: RtpPorts, call: CallKey, named: [SocketAddr; 2]) {
+        let named = named.map(canonical);
+        self.tenant(ports, call).for_each(|tenant| tenant.named = named);
+    }
+
+    pub fn release(&mut self, now: Instant, ports: RtpPorts, call: CallKey) {
+        for port in self.of(ports) {
+            port.tenants.retain(|tenant| tenant.call != call);
+        }
+        let even = ports.rtp() & !1;
+        let last = self.start + (self.ports.len() - 1) as u16;
+        if even < self.start || even >= last {
+            return;
+        }
+        let is_free = self.of(RtpPorts::Pair(even)).iter().all(|port| port.tenants.is_empty());
+        if is_free {
+            self.free.push_back((even, Some(now + REST)));
+        }
+    }
+
+    /// The same, of ports that another program turned out to have.
+    pub fn release_taken(&mut self, now: Instant, ports: RtpPorts, call: CallKey) {
+        for port in self.of(ports) {
+            port.taken_until = Some(now + REST);
+        }
+        self.release(now, ports, call);
+    }
+}
+
+/// An IPv4 address may come mapped into IPv6.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]
+#[path = "ports_tests.rs"]
 #[expect(clippy::disallowed_methods, reason = "any start will do for a virtual clock")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pairs_are_even_and_stay_inside_the_range() {
-        let now = Instant::now();
-        let mut pool = PortPool::new(20001..=20006);
-        assert_eq!(pool.total(), 2, "20002/3 and 20004/5; 20006 has no odd partner");
-        let pairs: Vec<_> =
-            std::iter::from_fn(|| pool.allocate(now)).map(|p| (p.rtp(), p.rtcp())).collect();
-        assert_eq!(pairs, [(20002, 20003), (20004, 20005)]);
-    }
-
-    #[test]
-    fn the_longest_unused_pair_comes_first_and_a_closed_one_rests() {
-        let now = Instant::now();
-        let mut pool = PortPool::new(20000..=20005);
-        let first = pool.allocate(now).unwrap();
-        pool.release(now, first);
-        assert_eq!(pool.allocate(now).unwrap().rtp(), 20002);
-        assert_eq!(pool.allocate(now).unwrap().rtp(), 20004);
-        assert_eq!(pool.allocate(now), None, "only the closed pair is left, and it rests");
-        assert_eq!(pool.allocate(now + REST).map(PortPair::rtp), Some(20000));
-    }
-
-    #[test]
-    fn the_last_port_of_all_never_overflows() {
-        let pool = PortPool::new(65534..=65535);
-        assert_eq!(pool.total(), 1);
-    }
-}
+mod tests;

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::cause::Cause;
 use super::limits::Limits;
 use super::media::{self, Command, Event, Report};
-use super::ports::{PortPair, PortPool};
+use super::ports::{PortPool, RtpPorts};
 use super::record::Masking;
 use super::{CallKey, Output, Phase};
 use crate::config::{self, Agent, Config, Connect, Fallback, Trunk};
@@ -73,7 +73,7 @@ pub(super) struct Beginning {
     pub(super) agent: Arc<Agent>,
     pub(super) offer: SessionDescription,
     pub(super) agreed: Agreed,
-    pub(super) ports: PortPair,
+    pub(super) ports: RtpPorts,
     pub(super) local_address: IpAddr,
     /// `host:port` that Via and Contact say.
     pub(super) sent_by: String,
@@ -108,7 +108,7 @@ pub(super) struct Session {
     state: State,
     reinvite_ack: Option<Reinvite>,
     answer: SessionDescription,
-    ports: PortPair,
+    ports: RtpPorts,
     local: LocalAddress,
     sent_by: String,
     agent_state: AgentState,
@@ -396,6 +396,7 @@ impl Session {
             sdp::Change::Same => {}
             sdp::Change::Direction(direction) => self.command(cx, Command::Direction(direction)),
             sdp::Change::Target { rtp, rtcp, direction } => {
+                cx.ports.handle_retarget(self.ports, self.key, [rtp, rtcp]);
                 self.command(cx, Command::Retarget { rtp, rtcp });
                 if direction != self.agreed.direction {
                     self.command(cx, Command::Direction(direction));
@@ -434,15 +435,16 @@ impl Session {
             Event::FirstAudioFromAgent => self.report_phase(cx, Phase::FirstAudio),
             Event::Digit(digit) => self.handle_digit(cx, digit),
             Event::DigitsSent => self.handle_digits_sent(cx),
-            Event::FirstAudioFromCaller | Event::Latched(_) => {}
+            Event::Latched(_) => cx.ports.handle_heard(self.ports, self.key),
+            Event::FirstAudioFromCaller => {}
         }
     }
 
-    /// The port pair could not be bound: somebody else on this machine has it.
+    /// The ports could not be bound: somebody else on this machine has it.
     pub(super) fn handle_port_taken(&mut self, cx: &mut Context<'_>) {
-        let taken = self.ports;
-        let next = cx.ports.allocate(cx.now);
-        cx.ports.release(cx.now, taken);
+        cx.ports.release_taken(cx.now, self.ports, self.key);
+        let named = [self.agreed.remote_rtp, self.agreed.remote_rtcp];
+        let next = cx.ports.allocate(cx.now, self.key, named);
         match next {
             Some(ports) if matches!(self.state, State::Ringing) => {
                 self.ports = ports;
@@ -452,7 +454,7 @@ impl Session {
             }
             next => {
                 if let Some(ports) = next {
-                    cx.ports.release(cx.now, ports);
+                    cx.ports.release(cx.now, ports, self.key);
                 }
                 self.handle_no_media(cx, "an RTP port of this node is taken by another program");
             }
@@ -574,7 +576,7 @@ impl Session {
         let sent_by_info = self.report.digits_sent;
         self.report = report;
         self.report.digits_sent += sent_by_info;
-        cx.ports.release(cx.now, self.ports);
+        cx.ports.release(cx.now, self.ports, self.key);
         cx.limits.release(&self.trunk.name);
         cx.limits.release_agent(&self.agent.name);
         self.report_phase(cx, Phase::Ended);

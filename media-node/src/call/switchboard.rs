@@ -272,7 +272,7 @@ impl Switchboard {
         self.drain_transactions(now);
     }
 
-    /// The port pair of the last [`Output::Open`] for this call could not be bound.
+    /// The ports of the last [`Output::Open`] for this call could not be bound.
     pub fn handle_port_taken(&mut self, now: Instant, call: CallKey) {
         self.with_session(now, call, Session::handle_port_taken);
         self.drain_transactions(now);
@@ -362,7 +362,7 @@ impl Switchboard {
         Load {
             active,
             setup,
-            capacity: self.config.pool.calls_per_pod.min(self.ports.total() as u32),
+            capacity: self.config.pool.calls_per_pod,
             accepted: self.accepted,
             refused: self.refused,
             draining: self.is_draining(),

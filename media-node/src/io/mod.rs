@@ -6,6 +6,7 @@ pub(crate) mod agent;
 pub(crate) mod clock;
 mod connection;
 pub(crate) mod dial;
+pub(crate) mod ephemeral;
 pub(crate) mod journal;
 mod queue;
 pub(crate) mod relay;

@@ -16,7 +16,7 @@ use super::agent::reach;
 use super::dial::Dialler;
 use super::journal::Journal;
 use super::relay::{Frame, Relay, What};
-use super::shard::{MediaEvent, MediaHandle, Opening, RtpSockets, Shards};
+use super::shard::{Homes, MediaEvent, MediaHandle, Opening, Shards};
 use super::sip::{Inbound, SipSockets};
 use super::tls;
 use crate::admin::AdminCommand;
@@ -57,6 +57,7 @@ pub(crate) struct Signalling {
     pub(crate) peers: Peers,
     pub(crate) dialler: Dialler,
     pub(crate) shards: Arc<Shards>,
+    pub(crate) homes: Homes,
     pub(crate) journal: Journal,
     pub(crate) inbound: mpsc::Receiver<Inbound>,
     pub(crate) control: mpsc::Receiver<Control>,
@@ -259,8 +260,8 @@ impl Signalling {
                 }
                 Output::Listen(listen) => self.sockets.listen(listen),
                 Output::Open { call, ports, ipv4, plan, agent } => {
-                    let sockets = match RtpSockets::bind(ports, ipv4) {
-                        Ok(sockets) => sockets,
+                    let (sockets, home) = match self.homes.bind(ports, ipv4) {
+                        Ok(bound) => bound,
                         Err(error) => {
                             warn!(port = ports.rtp(), %error, "RTP port cannot be bound");
                             self.switchboard.handle_port_taken(Instant::now(), call);
@@ -282,7 +283,9 @@ impl Signalling {
                         self.switchboard.handle_no_media(Instant::now(), call, why);
                         continue;
                     };
-                    let opened = self.shards.open(&agent.endpoint, tls, |attempt| {
+                    let shard = home.unwrap_or_else(|| self.shards.choose());
+                    self.homes.settle(&sockets, shard);
+                    let opened = self.shards.open(shard, &agent.endpoint, tls, |attempt| {
                         let (plan, events) = (*plan, events.clone());
                         Opening { call, plan, sockets, attempt, events, last }
                     });

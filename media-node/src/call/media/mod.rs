@@ -25,6 +25,7 @@ mod playout;
 mod receive;
 mod report;
 mod reports;
+mod shared;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any start will do for a virtual clock")]
 mod tests;
@@ -37,6 +38,7 @@ use ipnet::IpNet;
 pub use plan::{AgentFailure, Command, Event, IdleAudio, Plan, Sink};
 pub use playout::PlayoutBudget;
 pub use report::Report;
+pub use shared::{Remote, Remotes};
 
 use crate::audio::comfort_noise::DEFAULT_LEVEL;
 use crate::audio::level::NoiseFloor;

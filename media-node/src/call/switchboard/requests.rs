@@ -2,7 +2,7 @@
 //! how every other one is refused, in a status, a `Warning` and an event.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +12,7 @@ use super::{RETRY_LATER, Switchboard};
 use crate::call::advertised::sent_by;
 use crate::call::limits::TrunkLimits;
 use crate::call::session::{ALLOW, Beginning, Session, policy};
-use crate::call::{CallKey, Output, PortPair, Refusal, of_config};
+use crate::call::{CallKey, Output, Refusal, RtpPorts, of_config};
 use crate::config::{self, Agent, CalledHeader, Candidates, Fallback, Unrouted, route};
 use crate::sdp::{self, SessionDescription};
 use crate::sip::dialog::{Dialog, DialogId};
@@ -234,7 +234,9 @@ impl Switchboard {
                 .field(reached.field)
                 .retry_after(reached.retry_after)
         })?;
-        let placed = self.place(now, &choice);
+        let key = CallKey(self.next_key);
+        self.next_key += 1;
+        let placed = self.place(now, &choice, key, [agreed.remote_rtp, agreed.remote_rtcp]);
         let (agent, ports) = match placed {
             Ok(placed) => placed,
             Err(refusal) => {
@@ -243,8 +245,6 @@ impl Switchboard {
             }
         };
 
-        let key = CallKey(self.next_key);
-        self.next_key += 1;
         let token = owner::mark(self.slot, &self.random.token(16));
         let sent_by = self.sent_by(contact_address, flow.transport);
         let contact = contact(&token, &sent_by, &flow, request);
@@ -254,7 +254,7 @@ impl Switchboard {
             Err(malformed) => {
                 self.limits.release(&trunk.name);
                 self.limits.release_agent(&agent.name);
-                self.ports.release(now, ports);
+                self.ports.release(now, ports, key);
                 return Err(Refusal::new(400, "malformed", malformed.reason()));
             }
         };
@@ -292,12 +292,14 @@ impl Switchboard {
         Ok(())
     }
 
-    /// An agent with room for the call, and a port pair.
+    /// An agent with room for the call, and ports.
     fn place(
         &mut self,
         now: Instant,
         choice: &config::Choice,
-    ) -> Result<(Arc<Agent>, PortPair), Box<Refusal>> {
+        key: CallKey,
+        named: [SocketAddr; 2],
+    ) -> Result<(Arc<Agent>, RtpPorts), Box<Refusal>> {
         let route = choice.route();
         let has_room = |name: &str| {
             self.config.agents.get(name).is_some_and(|agent| {
@@ -327,10 +329,14 @@ impl Switchboard {
                     .field(field())
                     .retry_after(Duration::from_secs(5))
             })?;
-        let ports = self.ports.allocate(now).ok_or_else(|| {
-            Refusal::new(503, "no_rtp_port", "no RTP port is free")
-                .field("spec.exposure.media.portRange")
-                .retry_after(Duration::from_secs(5))
+        let ports = self.ports.allocate(now, key, named).ok_or_else(|| {
+            Refusal::new(
+                503,
+                "no_rtp_port",
+                "every RTP port has a call that expects the same remote address",
+            )
+            .field("spec.exposure.media.portRange")
+            .retry_after(Duration::from_secs(5))
         })?;
         if self.limits.admit_agent(&agent.name, agent.concurrent_calls).is_err() {
             unreachable!("room was seen two statements above, and nobody else runs");

@@ -1,8 +1,7 @@
 //! One call on its shard: its sockets, its agent's connection, and the [`Media`] between them.
 
 use std::collections::VecDeque;
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -10,24 +9,24 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::{MediaEvent, Opening, RtpSockets};
+use super::sockets::{PortKey, RtpSockets};
+use super::{MediaEvent, Opening};
 use crate::call::CallKey;
-use crate::call::media::{AgentFailure, Command, Event, Media, Sink};
+use crate::call::media::{AgentFailure, Command, Event, Media, Remotes, Sink};
 use crate::io::agent::{AgentQueue, AgentSocket, Attempt, FromAgent};
 use crate::io::clock::OsRandom;
-use crate::io::sip::canonical;
 
 /// How long a closing handshake with an agent may take once its call is over.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Which of a call's sockets is ready.
+/// Which socket is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    Rtp,
-    Rtcp,
-    Agent,
+    Port(PortKey),
+    /// Of the call that sits there.
+    Agent(u32),
 }
 
 /// A call, or what is left of one.
@@ -40,6 +39,8 @@ pub(super) struct Call {
     queue: AgentQueue,
     /// The agent's socket takes no more for now.
     blocked: bool,
+    /// Where it received, once it has stopped.
+    left: Option<[PortKey; 2]>,
 }
 
 enum Stage {
@@ -54,6 +55,8 @@ enum Stage {
 struct Live {
     media: Media,
     sockets: RtpSockets,
+    /// Where its packets come from, as its ports know it.
+    told: Remotes,
     pending: VecDeque<Event>,
     events: mpsc::Sender<MediaEvent>,
     /// Room for the last event.
@@ -79,11 +82,11 @@ struct Out<'a> {
 
 impl Sink for Out<'_> {
     fn send_rtp(&mut self, to: SocketAddr, packet: &[u8]) {
-        let _ = self.sockets.rtp.send_to(packet, to);
+        let _ = self.sockets.rtp.udp.send_to(packet, to);
     }
 
     fn send_rtcp(&mut self, to: SocketAddr, packet: &[u8]) {
-        let _ = self.sockets.rtcp.send_to(packet, to);
+        let _ = self.sockets.rtcp.udp.send_to(packet, to);
     }
 
     fn send_agent(&mut self, text: &[u8]) {
@@ -129,46 +132,64 @@ impl Live {
 }
 
 /// What epoll gives back with an event.
-pub(super) fn data(seat: u32, source: Source) -> EventData {
-    EventData::new_u64(u64::from(seat) << 2 | source as u64)
+pub(super) fn data(source: Source) -> EventData {
+    EventData::new_u64(match source {
+        Source::Agent(seat) => u64::from(seat) << 2,
+        Source::Port(PortKey { number, ipv4 }) => u64::from(number) << 2 | u64::from(ipv4) << 1 | 1,
+    })
 }
 
 /// The other way round.
-pub(super) fn seat_and_source(data: EventData) -> (usize, Source) {
-    let source = match data.u64() & 3 {
-        0 => Source::Rtp,
-        1 => Source::Rtcp,
-        _ => Source::Agent,
-    };
-    (usize::try_from(data.u64() >> 2).unwrap_or(usize::MAX), source)
+pub(super) fn source(data: EventData) -> Source {
+    let (value, tag) = (data.u64() >> 2, data.u64() & 3);
+    match tag & 1 {
+        0 => Source::Agent(u32::try_from(value).unwrap_or(u32::MAX)),
+        _ => Source::Port(PortKey { number: (value & 0xffff) as u16, ipv4: tag & 2 != 0 }),
+    }
 }
 
 impl Call {
-    /// Begins to listen for the carrier. `Err` with the room for its last event when the kernel
-    /// does not let us.
-    pub(super) fn open(
-        epoll: BorrowedFd<'_>,
-        seat: u32,
-        opening: Opening,
-    ) -> Result<Self, (io::Error, mpsc::OwnedPermit<MediaEvent>)> {
+    /// A call that begins, and where its packets come from.
+    pub(super) fn open(seat: u32, opening: Opening) -> (Self, Remotes) {
         let Opening { call: key, plan, sockets, attempt, events, last } = opening;
-        let listened = epoll::add(epoll, &sockets.rtp, data(seat, Source::Rtp), EventFlags::IN)
-            .and_then(|()| {
-                epoll::add(epoll, &sockets.rtcp, data(seat, Source::Rtcp), EventFlags::IN)
-            });
-        if let Err(error) = listened {
-            return Err((error.into(), last));
-        }
         let media = Media::new(Instant::now(), plan, &mut OsRandom::new());
         let pending = VecDeque::with_capacity(4);
-        Ok(Self {
+        let told = media.remotes();
+        let call = Self {
             key,
             seat,
-            stage: Stage::Live(Box::new(Live { media, sockets, pending, events, last })),
+            stage: Stage::Live(Box::new(Live { media, sockets, told, pending, events, last })),
             agent: AgentSide::Connecting { _attempt: attempt },
             queue: AgentQueue::default(),
             blocked: false,
-        })
+            left: None,
+        };
+        (call, told)
+    }
+
+    /// The ports of a call that lives.
+    pub(super) fn ports(&self) -> Option<[PortKey; 2]> {
+        let Stage::Live(live) = &self.stage else { return None };
+        Some(live.sockets.keys())
+    }
+
+    /// The ports of a call that has just stopped, once.
+    pub(super) fn left_ports(&mut self) -> Option<[PortKey; 2]> {
+        self.left.take()
+    }
+
+    /// Its ports cannot be listened on.
+    pub(super) fn give_up(self) {
+        if let Stage::Live(live) = self.stage {
+            live.last.send((self.key, Event::Stopped(Box::default())));
+        }
+    }
+
+    /// Where its packets come from, when that has changed since it was last told.
+    pub(super) fn moved(&mut self) -> Option<Remotes> {
+        let Stage::Live(live) = &mut self.stage else { return None };
+        let remotes = live.media.remotes();
+        (std::mem::replace(&mut live.told, remotes) != remotes).then_some(remotes)
     }
 
     /// When the call wants to be looked at even if nothing comes; `None` when only input moves it.
@@ -185,38 +206,47 @@ impl Call {
         matches!(self.stage, Stage::Over)
     }
 
-    /// A socket is ready.
-    pub(super) fn handle_ready(
-        &mut self,
-        epoll: BorrowedFd<'_>,
-        source: Source,
-        buffer: &mut [u8],
-    ) {
-        match source {
-            Source::Rtp | Source::Rtcp => self.receive(source, buffer),
-            Source::Agent => self.hear_agent(),
-        }
+    /// The agent's socket is ready.
+    pub(super) fn handle_agent_ready(&mut self, epoll: BorrowedFd<'_>) {
+        self.hear_agent();
         self.settle(epoll);
     }
 
-    /// Takes one packet: epoll tells again when there are more.
-    fn receive(&mut self, source: Source, buffer: &mut [u8]) {
+    /// A packet of this call came to one of its ports.
+    pub(super) fn handle_packet(
+        &mut self,
+        epoll: BorrowedFd<'_>,
+        (now, from, port): (Instant, SocketAddr, PortKey),
+        datagram: &mut [u8],
+    ) {
         let Stage::Live(live) = &mut self.stage else { return };
-        let socket: &UdpSocket =
-            if source == Source::Rtp { &live.sockets.rtp } else { &live.sockets.rtcp };
-        match socket.recv_from(buffer) {
-            Ok((len, from)) => {
-                let (now, from) = (Instant::now(), canonical(from));
-                let bytes = buffer.get_mut(..len).unwrap_or_default();
-                live.with(&mut self.queue, |media, out| match source {
-                    Source::Rtp => media.handle_rtp(now, from, bytes, out),
-                    Source::Rtcp | Source::Agent => media.handle_rtcp(now, from, bytes, out),
-                });
+        let (rtp, rtcp) = (live.sockets.rtp.key, live.sockets.rtcp.key);
+        live.with(&mut self.queue, |media, out| {
+            if rtp == rtcp {
+                media.handle_shared(now, from, datagram, out);
+            } else if port == rtp {
+                media.handle_rtp(now, from, datagram, out);
+            } else {
+                media.handle_rtcp(now, from, datagram, out);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // ICMP's word on an earlier packet; the socket goes on.
-            Err(error) => debug!(%error, "RTP receive"),
+        });
+        self.settle(epoll);
+    }
+
+    /// A packet that may be this call's, or another's; whether it was.
+    pub(super) fn handle_stray(
+        &mut self,
+        epoll: BorrowedFd<'_>,
+        (now, from): (Instant, SocketAddr),
+        copy: &mut [u8],
+    ) -> bool {
+        let Stage::Live(live) = &mut self.stage else { return false };
+        let taken =
+            live.with(&mut self.queue, |media, out| media.handle_stray(now, from, copy, out));
+        if taken {
+            self.settle(epoll);
         }
+        taken
     }
 
     fn hear_agent(&mut self) {
@@ -260,7 +290,7 @@ impl Call {
             return;
         }
         let listened = result.and_then(|socket| {
-            let data = data(self.seat, Source::Agent);
+            let data = data(Source::Agent(self.seat));
             match epoll::add(epoll, socket.as_fd(), data, EventFlags::IN) {
                 Ok(()) => Ok(socket),
                 Err(_) => Err(AgentFailure::Closed),
@@ -316,7 +346,7 @@ impl Call {
         if blocked != self.blocked {
             self.blocked = blocked;
             let wanted = if blocked { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-            let _ = epoll::modify(epoll, socket.as_fd(), data(self.seat, Source::Agent), wanted);
+            let _ = epoll::modify(epoll, socket.as_fd(), data(Source::Agent(self.seat)), wanted);
         }
     }
 
@@ -326,8 +356,7 @@ impl Call {
             if is_open { Stage::Leaving { until: Instant::now() + LINGER } } else { Stage::Over };
         let Stage::Live(live) = std::mem::replace(&mut self.stage, next) else { return };
         let Live { sockets, last, .. } = *live;
-        // The ports are free before anybody is told that they are.
-        drop(sockets);
+        self.left = Some(sockets.keys());
         last.send((self.key, stopped));
         if self.queue.dropped > 0 {
             warn!(dropped = self.queue.dropped, "the agent did not read what it was sent");

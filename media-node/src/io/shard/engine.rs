@@ -9,15 +9,17 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Opening;
-use super::call::{Call, seat_and_source};
+use super::call::{Call, Source, source};
 use super::gauge::{Gauge, Meter};
 use super::mailbox::{Inbox, Mail, Undeliverable};
+use super::ports::Ports;
 use super::rhythm::Rhythm;
+use super::sockets::PortKey;
 use crate::call::CallKey;
-use crate::call::media::Event;
+use crate::io::sip::canonical;
 
 /// The longest datagram that can be RTP for us.
 const DATAGRAM_BYTES: usize = 2048;
@@ -38,9 +40,12 @@ pub(super) struct Engine {
     deadlines: Vec<Option<Instant>>,
     free: Vec<usize>,
     seats: HashMap<CallKey, usize>,
+    ports: Ports,
     rhythm: Rhythm,
     gauge: Arc<Gauge>,
     buffer: Box<[u8]>,
+    /// For what is offered to several calls, each of which decrypts it in place.
+    copy: Box<[u8]>,
 }
 
 impl Engine {
@@ -54,9 +59,11 @@ impl Engine {
             deadlines: Vec::new(),
             free: Vec::new(),
             seats: HashMap::new(),
+            ports: Ports::default(),
             rhythm: Rhythm::new(Instant::now()),
             gauge,
             buffer: vec![0; DATAGRAM_BYTES].into_boxed_slice(),
+            copy: vec![0; DATAGRAM_BYTES].into_boxed_slice(),
         })
     }
 
@@ -87,7 +94,8 @@ impl Engine {
     /// Waits for a packet, mail or the next deadline.
     fn wait(&mut self, now: Instant, ready: &mut Vec<epoll::Event>) {
         if self.inbox.wait() {
-            let next = self.deadlines.iter().flatten().min();
+            let call = self.deadlines.iter().flatten().min().copied();
+            let next = [call, self.ports.deadline()].into_iter().flatten().min();
             let wait = next.map_or(NOTHING_DUE, |at| at.saturating_duration_since(now));
             self.look(wait.min(NOTHING_DUE), ready);
         } else {
@@ -110,14 +118,58 @@ impl Engine {
                 self.inbox.silence();
                 continue;
             }
-            let (seat, source) = seat_and_source(event.data);
-            // A call that ended in this very round may still be named.
-            if let Some(Some(call)) = self.calls.get_mut(seat) {
-                call.handle_ready(self.epoll.as_fd(), source, &mut self.buffer);
-                self.settle(seat);
+            match source(event.data) {
+                Source::Port(port) => self.receive(port),
+                Source::Agent(seat) => {
+                    // A call that ended in this very round may still be named.
+                    let seat = seat as usize;
+                    if let Some(Some(call)) = self.calls.get_mut(seat) {
+                        call.handle_agent_ready(self.epoll.as_fd());
+                        self.settle(seat);
+                    }
+                }
             }
         }
         ready.len()
+    }
+
+    /// Takes what has come to a port, one packet for each call on it, and gives each to its call.
+    fn receive(&mut self, key: PortKey) {
+        let batch = self.ports.get_mut(key).map_or(0, |port| port.batch());
+        for _ in 0..batch {
+            let Some(port) = self.ports.get_mut(key) else { return };
+            let (len, from) = match port.socket.udp.recv_from(&mut self.buffer) {
+                Ok((len, from)) => (len, canonical(from)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // ICMP's word on an earlier packet; the socket goes on.
+                Err(error) => {
+                    debug!(%error, "RTP receive");
+                    continue;
+                }
+            };
+            let now = Instant::now();
+            let Self { calls, seats, epoll, buffer, copy, .. } = self;
+            let datagram = buffer.get_mut(..len).unwrap_or_default();
+            let mut taken_by = None;
+            let owner = port.demux.route(now, from, datagram, |call| {
+                let Some(&seat) = seats.get(&call) else { return false };
+                let Some(Some(call)) = calls.get_mut(seat) else { return false };
+                let Some(copy) = copy.get_mut(..len) else { return false };
+                copy.copy_from_slice(datagram);
+                let taken = call.handle_stray(epoll.as_fd(), (now, from), copy);
+                taken_by = taken.then_some(seat);
+                taken
+            });
+            if let Some(seat) = owner.and_then(|call| seats.get(&call).copied()) {
+                if let Some(Some(call)) = calls.get_mut(seat) {
+                    call.handle_packet(epoll.as_fd(), (now, from, key), datagram);
+                }
+                taken_by = Some(seat);
+            }
+            if let Some(seat) = taken_by {
+                self.settle(seat);
+            }
+        }
     }
 
     fn take_mail(&mut self) -> Result<(), Undeliverable> {
@@ -143,15 +195,18 @@ impl Engine {
             self.calls.len() - 1
         });
         let number = u32::try_from(seat).unwrap_or(u32::MAX);
-        match Call::open(self.epoll.as_fd(), number, opening) {
-            Ok(call) => {
+        let sockets = opening.sockets.clone();
+        let (call, remotes) = Call::open(number, opening);
+        match self.ports.enter(self.epoll.as_fd(), key, &sockets, remotes) {
+            Ok(()) => {
                 self.calls[seat] = Some(call);
                 self.seats.insert(key, seat);
                 self.settle(seat);
             }
-            Err((error, last)) => {
+            Err(error) => {
                 warn!(%error, "RTP socket cannot be polled");
-                last.send((key, Event::Stopped(Box::default())));
+                self.ports.leave(Instant::now(), key, sockets.keys());
+                call.give_up();
                 self.free.push(seat);
                 self.gauge.leave();
             }
@@ -169,6 +224,7 @@ impl Engine {
     /// Handles every deadline that has come.
     fn expire(&mut self) {
         let now = Instant::now();
+        self.ports.expire(self.epoll.as_fd(), now);
         for seat in 0..self.deadlines.len() {
             if self.deadlines[seat].is_some_and(|at| at <= now)
                 && let Some(call) = &mut self.calls[seat]
@@ -179,9 +235,15 @@ impl Engine {
         }
     }
 
-    /// After each input of a call: its next deadline, or its end.
+    /// After each input of a call: where it listens, its next deadline, or its end.
     fn settle(&mut self, seat: usize) {
-        let Some(call) = &self.calls[seat] else { return };
+        let Some(call) = &mut self.calls[seat] else { return };
+        if let (Some(remotes), Some(ports)) = (call.moved(), call.ports()) {
+            self.ports.update(call.key, ports, remotes);
+        }
+        if let Some(left) = call.left_ports() {
+            self.ports.leave(Instant::now(), call.key, left);
+        }
         self.deadlines[seat] = call.deadline();
         if call.is_over() {
             self.seats.remove(&call.key);

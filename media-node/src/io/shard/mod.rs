@@ -13,6 +13,7 @@ mod call;
 mod engine;
 mod gauge;
 mod mailbox;
+mod ports;
 mod rhythm;
 mod sockets;
 
@@ -30,7 +31,7 @@ use engine::Engine;
 use gauge::Gauge;
 use mailbox::{Mail, Mailbox, Reserved, Undeliverable, mailbox};
 
-pub(crate) use sockets::RtpSockets;
+pub(crate) use sockets::{Homes, RtpSockets};
 
 /// Up to so many calls one shard does better than two, each of which would wake for half of them.
 const PACKED_CALLS: usize = 250;
@@ -77,6 +78,8 @@ impl MediaHandle {
 /// All shards of the node.
 pub(crate) struct Shards {
     shards: Vec<Shard>,
+    /// Up to so many calls go to one shard before the next gets any.
+    packed: usize,
 }
 
 struct Shard {
@@ -85,25 +88,37 @@ struct Shard {
 }
 
 impl Shards {
-    /// Starts `count` media threads.
-    pub(crate) fn start(count: usize) -> io::Result<Self> {
-        let shards = (0..count.max(1)).map(Shard::start).collect::<io::Result<_>>()?;
-        Ok(Self { shards })
+    /// Starts `count` media threads for calls on so many ports.
+    pub(crate) fn start(count: usize, ports: usize) -> io::Result<Self> {
+        let shards: Vec<_> = (0..count.max(1)).map(Shard::start).collect::<io::Result<_>>()?;
+        // Ports that are shared bind their calls to one shard, so few ports are spread from the start.
+        let pairs = ports / 2;
+        let packed = match pairs < PACKED_CALLS {
+            true => (pairs / shards.len()).max(1),
+            false => PACKED_CALLS,
+        };
+        Ok(Self { shards, packed })
     }
 
     pub(crate) fn count(&self) -> usize {
         self.shards.len()
     }
 
-    /// Hands a call to a shard and has its agent called; `Err` when no shard has room for it. Within
-    /// a runtime only.
+    /// The shard for the next call.
+    pub(crate) fn choose(&self) -> usize {
+        self.place().unwrap_or_default()
+    }
+
+    /// Hands a call to a shard and has its agent called; `Err` when it has no room for it. Within a
+    /// runtime only.
     pub(crate) fn open(
         &self,
+        shard: usize,
         agent: &WebSocket,
         tls: Option<Arc<ClientConfig>>,
         opening: impl FnOnce(Attempt) -> Opening,
     ) -> Result<MediaHandle, Undeliverable> {
-        let Shard { mailbox, gauge } = self.place().ok_or(Undeliverable)?;
+        let Shard { mailbox, gauge } = self.shards.get(shard).ok_or(Undeliverable)?;
         let (answer, stop) = (mailbox.reserve()?, mailbox.reserve()?);
         let (attempt, given_up) = Attempt::new();
         let opening = Box::new(opening(attempt));
@@ -118,20 +133,21 @@ impl Shards {
 
     /// What the shard has to do that would get the next call.
     pub(crate) fn strain(&self) -> Strain {
-        self.place().map_or_else(Strain::default, |shard| shard.gauge.strain())
+        self.shards.get(self.choose()).map_or_else(Strain::default, |shard| shard.gauge.strain())
     }
 
     /// The first shard that is neither well filled nor late; when all are, the one with least to do.
-    fn place(&self) -> Option<&Shard> {
+    fn place(&self) -> Option<usize> {
         let suits = |shard: &&Shard| {
-            shard.gauge.calls() < PACKED_CALLS && shard.gauge.strain().late_permille < LATE_PERMILLE
+            shard.gauge.calls() < self.packed && shard.gauge.strain().late_permille < LATE_PERMILLE
         };
         let work = |shard: &&Shard| {
             let Strain { busy_permille, late_permille } = shard.gauge.strain();
             // The figures are made new twice a second; calls that came since count at once.
             (late_permille / LATE_PERMILLE, busy_permille / BUSY_STEP_PERMILLE, shard.gauge.calls())
         };
-        self.shards.iter().find(suits).or(self.shards.iter().min_by_key(work))
+        let least = || (0..self.shards.len()).min_by_key(|index| work(&&self.shards[*index]));
+        self.shards.iter().position(|shard| suits(&shard)).or_else(least)
     }
 }
 
