@@ -124,8 +124,8 @@ pub struct MediaPorts {
     pub port_range: PortRange,
 
     /// UDP ports of one pod, a block of portRange each. Default 1000 (ten pods in the default
-    /// range). A call takes two, so a pod takes half as many calls at once, and none with 1; calls
-    /// do not share ports yet.
+    /// range). A call takes two while two are free; beyond that calls share ports, and a pod can do
+    /// with 1.
     #[serde(default = "thousand")]
     #[schemars(range(min = 1, max = 65535))]
     pub ports_per_pod: i32,

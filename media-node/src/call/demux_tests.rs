@@ -151,7 +151,7 @@ proptest! {
         let now = Instant::now();
         let address = |port: u16| SocketAddr::from(([203, 0, 113, 7], port));
         let mut demux = Demux::default();
-        let mut live = std::collections::HashMap::new();
+        let mut live = HashMap::new();
         for (call, port, latched, action) in steps {
             if action == 0 {
                 demux.leave(now, CallKey(call));

@@ -1,5 +1,6 @@
 //! The ports that a shard listens on, and whose packets come to each.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -51,15 +52,16 @@ impl Ports {
         remotes: Remotes,
     ) -> io::Result<()> {
         for socket in [&sockets.rtp, &sockets.rtcp] {
-            if !self.ports.contains_key(&socket.key) {
-                epoll::add(epoll, &socket.udp, data(Source::Port(socket.key)), EventFlags::IN)?;
-                let port = Port { socket: socket.clone(), demux: Demux::default(), left_at: None };
-                self.ports.insert(socket.key, port);
-            }
-            if let Some(port) = self.ports.get_mut(&socket.key) {
-                port.left_at = None;
-                port.demux.update(call, remotes);
-            }
+            let port = match self.ports.entry(socket.key) {
+                Entry::Occupied(port) => port.into_mut(),
+                Entry::Vacant(room) => {
+                    epoll::add(epoll, &socket.udp, data(Source::Port(socket.key)), EventFlags::IN)?;
+                    let (socket, demux) = (socket.clone(), Demux::default());
+                    room.insert(Port { socket, demux, left_at: None })
+                }
+            };
+            port.left_at = None;
+            port.demux.update(call, remotes);
         }
         Ok(())
     }
