@@ -9,6 +9,7 @@ mod pjsip_pipecat;
 mod probes;
 mod relay;
 mod secrets;
+mod shared_ports;
 mod silence;
 mod sipp;
 mod site;
