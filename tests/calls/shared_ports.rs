@@ -7,6 +7,7 @@ use trunkline_media_node::call::{CallKey, RtpPorts};
 use trunkline_media_node::media::{CryptoSuite, MasterKey};
 use trunkline_media_node::rtp::srtp;
 
+use super::audio::unbase64;
 use super::config::{BASE, ROUTES, load, trunk, usual};
 use super::net::{Net, statuses};
 
@@ -43,21 +44,8 @@ fn packet(source: u32, sequence_number: u16, sound: u8) -> Vec<u8> {
 
 /// How many frames of nothing but `sound` the agent of a call has heard.
 fn frames_of(net: &Net, call: CallKey, sound: u8) -> usize {
-    // Three equal bytes are four letters of base64.
-    let letter = |at: u8| {
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[usize::from(at)]
-    };
-    let four = [
-        letter(sound >> 2),
-        letter((sound & 3) << 4 | sound >> 4),
-        letter((sound & 15) << 2 | sound >> 6),
-        letter(sound & 63),
-    ];
     // The second half of a frame: the first may be blended, and what is made up fades in it.
-    let says = |payload: &str| {
-        let mut second_half = payload.as_bytes().chunks(4).skip(27).take(26);
-        second_half.all(|letters| letters == four)
-    };
+    let says = |payload: &str| unbase64(payload)[80..].iter().all(|byte| *byte == sound);
     let heard = net.heard[&call].of("media");
     heard.iter().filter(|(_, it)| says(it["media"]["payload"].as_str().unwrap())).count()
 }

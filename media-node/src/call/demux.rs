@@ -11,8 +11,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::CallKey;
+use super::canonical;
 use super::media::Remotes;
-use super::ports::{REST, canonical};
+use super::ports::REST;
 use crate::rtp::{self, Ssrc};
 
 /// A packet from an unknown address is offered to so many calls; the next one goes on from there.

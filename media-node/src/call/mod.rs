@@ -47,6 +47,11 @@ pub use record::CallView;
 pub use session::Unsendable;
 pub use switchboard::{Load, Setup, Switchboard};
 
+/// An IPv4 address that came in on a dual-stack socket, as what it is.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// What a call is known by inside one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallKey(pub(crate) u64);

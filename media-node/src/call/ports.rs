@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use super::CallKey;
+use super::{CallKey, canonical};
 
 /// How long a closed pair rests: a packet still under way when its call ended has died by then.
 pub(crate) const REST: Duration = Duration::from_secs(2);
@@ -169,11 +169,6 @@ impl PortPool {
         }
         self.release(now, ports, call);
     }
-}
-
-/// An IPv4 address may come mapped into IPv6.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]

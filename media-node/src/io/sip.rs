@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 use super::connection::{Connections, MAX_CONNECTIONS, Opening, converse};
 use super::relay::Frame;
 use crate::call::media::AgentFailure;
-use crate::call::{AgentServer, DialFailure, Target};
+use crate::call::{AgentServer, DialFailure, Target, canonical};
 use crate::sip::{Flow, Transport};
 
 /// A TLS handshake that takes longer is a peer that does not mean it.
@@ -232,11 +232,6 @@ fn for_socket(socket: &UdpSocket, remote: SocketAddr) -> io::Result<SocketAddr> 
         (SocketAddr::V6(_), SocketAddr::V4(v4)) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
         _ => remote,
     })
-}
-
-/// An IPv4 address that came in on a dual-stack socket, as what it is.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 async fn read_datagrams(socket: Arc<UdpSocket>, inbound: mpsc::Sender<Inbound>) {

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+use crate::call::canonical;
+
 /// After a move, packets of the old address may still be on their way; so long they do not win the
 /// call back.
 const MOVE_GRACE: Duration = Duration::from_secs(1);
@@ -84,7 +86,7 @@ impl Latch {
 
 /// An IPv4 address may come mapped into IPv6, from a socket that serves both.
 fn same(one: SocketAddr, other: SocketAddr) -> bool {
-    one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
+    canonical(one) == canonical(other)
 }
 
 fn contains(net: &IpNet, ip: IpAddr) -> bool {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::latch::Latch;
 use super::{Media, Sink};
+use crate::call::canonical;
 use crate::rtp::{self, Ssrc};
 
 /// Where a call's packets come from, as far as it knows.
@@ -28,7 +29,6 @@ pub struct Remote {
 
 impl Remote {
     fn of(latch: &Latch) -> Self {
-        let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
         Self { address: canonical(latch.target()), latched: latch.latched().is_some() }
     }
 }

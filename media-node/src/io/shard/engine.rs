@@ -18,8 +18,7 @@ use super::mailbox::{Inbox, Mail, Undeliverable};
 use super::ports::Ports;
 use super::rhythm::Rhythm;
 use super::sockets::PortKey;
-use crate::call::CallKey;
-use crate::io::sip::canonical;
+use crate::call::{CallKey, canonical};
 
 /// The longest datagram that can be RTP for us.
 const DATAGRAM_BYTES: usize = 2048;
