@@ -11,6 +11,7 @@ mod audio;
 mod codecs;
 mod digits;
 mod endings;
+mod one_way;
 mod probes;
 mod refusals;
 mod setup;

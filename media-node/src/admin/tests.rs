@@ -41,6 +41,9 @@ fn call(id: &str, state: CallState) -> CallView {
             codec: "PCMU".to_owned(),
             encryption: Some("AES_CM_128_HMAC_SHA1_80".to_owned()),
             packet_time_milliseconds: 20,
+            local_address: "192.0.2.10:20000".parse().unwrap(),
+            remote_address: "198.51.100.7:40000".parse().unwrap(),
+            one_way_audio: Vec::new(),
             report: None,
         },
     }
@@ -243,7 +246,8 @@ async fn calls_are_listed_filtered_and_shown() {
             "agent": "support", "from": "+44********23", "to": "+15*******01",
             "sipCallId": "abc@198.51.100.7", "startedAt": "2026-11-23T10:00:00.25Z",
             "end": {"by": "Caller", "cause": "caller_hung_up", "reason": "the caller hung up", "sipStatus": 200},
-            "media": {"codec": "PCMU", "encryption": "AES_CM_128_HMAC_SHA1_80", "packetTimeMilliseconds": 20},
+            "media": {"codec": "PCMU", "encryption": "AES_CM_128_HMAC_SHA1_80", "packetTimeMilliseconds": 20,
+                "localAddress": "192.0.2.10:20000", "remoteAddress": "198.51.100.7:40000"},
         })
     );
     let (status, body) = node.json("GET", "/v1/calls/nope").await;

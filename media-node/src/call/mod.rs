@@ -162,6 +162,8 @@ pub enum Phase {
     Established,
     /// The agent's first sound left for the caller.
     FirstAudio,
+    /// One side is not heard: the last of the view's `one_way_audio` says which, and what is known.
+    OneWayAudio,
     Ended,
 }
 

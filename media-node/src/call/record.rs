@@ -1,6 +1,7 @@
 //! A call as the world outside sees it: in `/v1/calls`, in the log line that ends it, in a webhook.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::cause::EndedBy;
-use super::media::Report;
+use super::media::{OneWayKind, Report};
 use super::session::Session;
 use crate::config::{NumberPolicy, RecordPolicy};
 
@@ -79,9 +80,29 @@ pub struct MediaView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<String>,
     pub packet_time_milliseconds: u8,
+    /// Where the carrier was told to send the caller's audio.
+    #[schema(value_type = String)]
+    pub local_address: SocketAddr,
+    /// Where the carrier said that it sends and receives.
+    #[schema(value_type = String)]
+    pub remote_address: SocketAddr,
+    /// When one side was not heard, and what is known of why. At most one of each kind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub one_way_audio: Vec<OneWayView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub report: Option<Report>,
+}
+
+/// One side was not heard for two seconds, or the carrier's reports said so.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OneWayView {
+    pub kind: OneWayKind,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// What was advertised, what came, and what to look at, as a sentence.
+    pub reason: String,
 }
 
 /// The first 256 keys that either side pressed.
@@ -149,6 +170,7 @@ fn masked(number: &str) -> String {
 impl Session {
     pub(super) fn view(&self, masking: &Masking, epoch: (Instant, SystemTime)) -> CallView {
         let wall = |at: Instant| timestamp(epoch, at);
+        let local_address = SocketAddr::new(self.local.address, self.local.rtp_port);
         let state = match () {
             () if self.ended_at.is_some() => CallState::Ended,
             () if self.answered_at.is_some() => CallState::Active,
@@ -184,6 +206,17 @@ impl Session {
                     .as_ref()
                     .map(|crypto| crypto.local.suite().name().to_owned()),
                 packet_time_milliseconds: self.agreed.packet_time_ms,
+                local_address,
+                remote_address: self.agreed.remote_rtp,
+                one_way_audio: self
+                    .one_way
+                    .iter()
+                    .map(|(at, one_way)| OneWayView {
+                        kind: one_way.kind,
+                        at: wall(*at),
+                        reason: one_way.explain(local_address),
+                    })
+                    .collect(),
                 report: self.is_over().then_some(self.report),
             },
         }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::cause::Cause;
 use super::limits::Limits;
-use super::media::{self, Command, Event, Report};
+use super::media::{self, Command, Event, OneWay, Report};
 use super::ports::{PortPool, RtpPorts};
 use super::record::Masking;
 use super::{CallKey, Output, Phase};
@@ -97,6 +97,9 @@ pub(super) struct Session {
     pub(super) cause: Option<Cause>,
     pub(super) agreed: Agreed,
     pub(super) report: Report,
+    /// At most one of each kind.
+    pub(super) one_way: Vec<(Instant, OneWay)>,
+    pub(super) local: LocalAddress,
     pub(super) digits: SessionDigits,
     config: Arc<Config>,
     flow: Flow,
@@ -109,7 +112,6 @@ pub(super) struct Session {
     reinvite_ack: Option<Reinvite>,
     answer: SessionDescription,
     ports: RtpPorts,
-    local: LocalAddress,
     sent_by: String,
     agent_state: AgentState,
     /// A limit of the trunk or the `Expires` of the INVITE.
@@ -175,6 +177,8 @@ impl Session {
             cause: None,
             agreed: beginning.agreed,
             report: Report::default(),
+            one_way: Vec::new(),
+            local,
             digits: SessionDigits::default(),
             config: beginning.config,
             flow,
@@ -184,7 +188,6 @@ impl Session {
             reinvite_ack: None,
             answer,
             ports: beginning.ports,
-            local,
             sent_by: beginning.sent_by,
             agent_state: AgentState::Connecting,
             expires_at: expires(&request).map(|after| cx.now + after),
@@ -437,6 +440,10 @@ impl Session {
             Event::DigitsSent => self.handle_digits_sent(cx),
             Event::Latched(_) => cx.ports.handle_heard(self.ports, self.key),
             Event::FirstAudioFromCaller => {}
+            Event::OneWay(one_way) => {
+                self.one_way.push((cx.now, one_way));
+                self.report_phase(cx, Phase::OneWayAudio);
+            }
         }
     }
 

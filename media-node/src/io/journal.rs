@@ -52,6 +52,12 @@ impl Journal {
             Phase::Answered => self.spans.answered(&view.id),
             Phase::Established => {}
             Phase::FirstAudio => self.spans.first_audio(&view.id),
+            Phase::OneWayAudio => {
+                if let Some(one_way) = view.media.one_way_audio.last() {
+                    self.metrics.one_way(one_way.kind.label());
+                    self.spans.one_way_audio(&view, one_way);
+                }
+            }
             Phase::Ended => {
                 self.metrics.call_ended(&view);
                 self.spans.end(&view);

@@ -34,6 +34,11 @@ struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
 }
@@ -81,6 +86,8 @@ pub struct Metrics {
     first_audio: Histogram,
     round_trip: Histogram,
     jitter: Histogram,
+    mos: Family<DirectionLabel, Histogram>,
+    one_way: Family<KindLabel, Counter>,
     packets: Family<DirectionLabel, Counter>,
     bytes: Family<DirectionLabel, Counter>,
     lost: Counter,
@@ -137,6 +144,10 @@ impl Metrics {
             first_audio: seconds(&[0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0]),
             round_trip: seconds(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0]),
             jitter: seconds(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2]),
+            mos: Family::new_with_constructor(|| {
+                Histogram::new([1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.2, 4.4])
+            }),
+            one_way: Family::default(),
             packets: Family::default(),
             bytes: Family::default(),
             lost: Counter::default(),
@@ -194,6 +205,11 @@ impl Metrics {
         r.register_with_unit("rtp_round_trip", help, seconds(), self.round_trip.clone());
         let help = "Jitter of the caller's audio, once a call";
         r.register_with_unit("rtp_jitter", help, seconds(), self.jitter.clone());
+        let help = "Estimated quality of telephone speech (MOS, 1 to 4.5), once a call: received from callers, \
+                    sent to carriers";
+        r.register("mos", help, self.mos.clone());
+        let help = "Calls in which one side was not heard, by whose sound was missing";
+        r.register("one_way_audio", help, self.one_way.clone());
         r.register("rtp_packets", "RTP packets of ended calls", self.packets.clone());
         let help = "RTP payload of ended calls";
         r.register_with_unit("rtp_payload", help, bytes(), self.bytes.clone());
@@ -274,6 +290,11 @@ impl Metrics {
         self.started.inc();
     }
 
+    /// `kind` is the label of whose sound is missing in a call.
+    pub fn one_way(&self, kind: &'static str) {
+        self.one_way.get_or_create(&KindLabel { kind }).inc();
+    }
+
     /// Adds an ended call's record.
     pub fn call_ended(&self, view: &CallView) {
         if let Some(end) = &view.end {
@@ -297,6 +318,11 @@ impl Metrics {
         }
         if report.packets_in > 0 {
             self.jitter.observe(report.jitter_ms / 1000.0);
+        }
+        for (direction, mos) in [("received", report.mos), ("sent", report.remote_mos)] {
+            if let Some(mos) = mos {
+                self.mos.get_or_create_owned(&DirectionLabel { direction }).observe(mos);
+            }
         }
         let packets = |direction| self.packets.get_or_create_owned(&DirectionLabel { direction });
         let bytes = |direction| self.bytes.get_or_create_owned(&DirectionLabel { direction });

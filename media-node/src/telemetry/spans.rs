@@ -13,11 +13,12 @@
 use std::collections::HashMap;
 
 use tracing::field::Empty;
-use tracing::{Span, error_span, field, info};
+use tracing::{Span, error_span, field, info, warn};
 
 use super::CALL_TARGET;
 use crate::call::CallView;
 use crate::call::cause::EndedBy;
+use crate::call::record::OneWayView;
 
 /// The open spans of all calls, by call id. One task owns it.
 #[derive(Default)]
@@ -112,6 +113,16 @@ impl CallSpans {
         if let Some(open) = self.calls.get_mut(id) {
             open.first_audio = None;
         }
+    }
+
+    /// One side is not heard.
+    pub fn one_way_audio(&self, view: &CallView, one_way: &OneWayView) {
+        let CallView { id: call_id, trunk, agent, .. } = view;
+        let kind = one_way.kind.label();
+        warn!(
+            target: CALL_TARGET, parent: &self.of(call_id),
+            call_id, trunk, agent, kind, "one-way audio: {}", one_way.reason
+        );
     }
 
     /// The call is over: its record goes to the log, its spans to the collector.

@@ -43,6 +43,9 @@ fn call(id: &str) -> CallView {
             codec: "PCMU".to_owned(),
             encryption: Some("AES_CM_128_HMAC_SHA1_80".to_owned()),
             packet_time_milliseconds: 20,
+            local_address: "192.0.2.10:20000".parse().unwrap(),
+            remote_address: "198.51.100.7:40000".parse().unwrap(),
+            one_way_audio: Vec::new(),
             report: None,
         },
     }
@@ -58,6 +61,8 @@ fn ended(id: &str, cause: &Cause) -> CallView {
         jitter_ms: 4.0,
         first_audio_delay_ms: Some(650),
         dropped_ms: 1500,
+        mos: Some(4.1),
+        remote_mos: Some(3.0),
         ..Report::default()
     };
     CallView {
@@ -317,6 +322,7 @@ fn metrics_add_up_from_the_records_of_calls() {
     metrics.sip_message(SipDirection::Sent, "tls");
     metrics.sip_malformed();
     metrics.stranger();
+    metrics.one_way("caller_not_heard");
     metrics.call_ended(&ended("0-1", &Cause::CallerHungUp));
     let text = metrics.write();
     for line in [
@@ -339,6 +345,9 @@ fn metrics_add_up_from_the_records_of_calls() {
         "trunkline_rtp_packets_total{direction=\"received\"} 3000",
         "trunkline_rtp_payload_bytes_total{direction=\"received\"} 480000",
         "trunkline_rtp_packets_lost_total 7",
+        "trunkline_one_way_audio_total{kind=\"caller_not_heard\"} 1",
+        "trunkline_mos_bucket{le=\"4.2\",direction=\"received\"} 1",
+        "trunkline_mos_sum{direction=\"sent\"} 3.0",
         "trunkline_rtp_packets_discarded_total{reason=\"bad_tag\"} 2",
         "trunkline_agent_audio_dropped_seconds_total 1.5",
     ] {

@@ -19,6 +19,7 @@ mod digits_in;
 mod digits_out;
 mod feed;
 mod latch;
+mod one_way;
 mod plan;
 mod play;
 mod playout;
@@ -31,10 +32,12 @@ mod shared;
 mod tests;
 mod voice;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+pub use one_way::{OneWay, OneWayKind};
 pub use plan::{AgentFailure, Command, Event, IdleAudio, Plan, Sink};
 pub use playout::PlayoutBudget;
 pub use report::Report;
@@ -58,6 +61,7 @@ use digits_in::{DigitsIn, Way};
 use digits_out::DigitsOut;
 use feed::Feed;
 use latch::Latch;
+use one_way::Watch;
 use play::Pace;
 use playout::Playout;
 use reports::ReportClock;
@@ -107,6 +111,9 @@ pub struct Media {
     heard_at: Instant,
     held_since: Option<Instant>,
     inactive: bool,
+    watch: Watch,
+    /// Where the last packet came from that was not taken.
+    refused_from: Option<SocketAddr>,
 
     // The agent.
     agent: Agent,
@@ -202,6 +209,8 @@ impl Media {
             heard_at: now,
             held_since: (plan.direction != Direction::SendRecv).then_some(now),
             inactive: false,
+            watch: Watch::default(),
+            refused_from: None,
             agent: Agent::Connecting,
             stream,
             feed: None,
@@ -363,6 +372,7 @@ impl Media {
                 if !self.established {
                     self.established = true;
                     self.reports.start(now);
+                    self.listen_for_caller(now);
                     self.wait_to_hear(now);
                     self.start_playing(now, sink);
                 }
@@ -373,6 +383,7 @@ impl Media {
                 self.rtcp.retarget(now, rtcp);
                 if moved && self.established {
                     self.wait_to_hear(now);
+                    self.listen_for_caller(now);
                 }
             }
             Command::Digit(digit) => self.hear_digit(now, digit, Way::Info, sink),
@@ -402,6 +413,7 @@ impl Media {
             self.finish_draining(sink);
         }
         self.report_when_due(now, sink);
+        self.miss_caller(now, sink);
         if self.inactive_at().is_some_and(|at| at <= now) {
             self.inactive = true;
             sink.event(Event::CarrierInactive);
@@ -424,6 +436,7 @@ impl Media {
             self.reorder.poll_timeout(),
             self.report_at(),
             self.inactive_at(),
+            self.watch.poll_timeout(),
             self.hear_first,
             draining,
         ]
@@ -482,6 +495,7 @@ impl Media {
         } else if self.held_since.is_none() {
             self.held_since = Some(now);
         }
+        self.listen_for_caller(now);
         self.start_playing(now, sink);
         self.play(now, sink);
     }

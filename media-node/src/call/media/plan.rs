@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::one_way::OneWay;
 use super::playout::PlayoutBudget;
 use super::report::Report;
 use crate::endpoints::websocket::{Dialect, StartInfo};
@@ -107,6 +108,8 @@ pub enum Event {
     DigitsSent,
     /// The carrier's packets come from here, and ours go there from now on.
     Latched(SocketAddr),
+    /// One side is not heard: once a call for each [`OneWayKind`](super::OneWayKind).
+    OneWay(OneWay),
     /// The answer to [`Command::Stop`], and the last event of all.
     Stopped(Box<Report>),
 }

@@ -37,8 +37,7 @@ impl Media {
                 Err(error) => return self.count_refused(from, error),
             },
             None if !self.rtp.admits(now, from, &self.sources) => {
-                self.tally.strangers += 1;
-                return;
+                return self.count_stranger(from);
             }
             None => datagram.len(),
         };
@@ -60,12 +59,20 @@ impl Media {
         self.drain_reorder(now, sink);
     }
 
+    pub(super) fn count_stranger(&mut self, from: SocketAddr) {
+        self.tally.strangers += 1;
+        self.refused_from = Some(from);
+    }
+
     pub(super) fn count_refused(&mut self, from: SocketAddr, error: SrtpError) {
         match error {
             SrtpError::BadTag if from != self.rtp.target() && from != self.rtcp.target() => {
-                self.tally.strangers += 1;
+                self.count_stranger(from);
             }
-            SrtpError::BadTag => self.tally.bad_tags += 1,
+            SrtpError::BadTag => {
+                self.tally.bad_tags += 1;
+                self.refused_from = Some(from);
+            }
             SrtpError::Replayed | SrtpError::TooOld => self.tally.replayed += 1,
             _ => self.tally.unusable += 1,
         }
@@ -125,8 +132,10 @@ impl Media {
             self.digits_in.resync();
         }
         if Some(header.payload_type) == self.telephone_event {
+            self.watch.handle_sound(now);
             self.hear_event(now, header, payload, sink);
         } else if header.payload_type == self.payload_type {
+            self.watch.handle_sound(now);
             self.hear_audio(now, header.timestamp, payload, sink);
         } else if header.payload_type == COMFORT_NOISE {
             self.hear_noise(payload);
@@ -138,6 +147,7 @@ impl Media {
     /// The carrier sends nothing for a while but how loud its noise is (RFC 3389 §3).
     fn hear_noise(&mut self, payload: &[u8]) {
         let Some(level) = payload.first().map(|byte| byte & 0x7f) else { return };
+        self.watch.handle_pause();
         if let Some(feed) = &mut self.feed {
             feed.handle_comfort_noise(level);
         }

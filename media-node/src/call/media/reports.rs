@@ -72,8 +72,7 @@ impl Media {
         sink: &mut impl Sink,
     ) {
         if self.receiver.is_none() && !self.admits_report(now, from, muxed) {
-            self.tally.strangers += 1;
-            return;
+            return self.count_stranger(from);
         }
         let len = match &mut self.receiver {
             Some(receiver) => match receiver.unprotect_rtcp(datagram) {
@@ -96,19 +95,27 @@ impl Media {
             self.hear_reports_first =
                 self.hear_reports_first.filter(|_| self.rtcp.latched().is_none());
         }
+        let (mut reported, mut knows_us) = (false, false);
         for packet in compound {
             match packet {
                 Rtcp::SenderReport { ssrc, info, reports } => {
                     self.received.handle_sender_report(now, ssrc, &info);
-                    self.read_blocks(now, reports);
+                    knows_us |= self.read_blocks(now, reports);
+                    reported = true;
                 }
-                Rtcp::ReceiverReport { reports, .. } => self.read_blocks(now, reports),
+                Rtcp::ReceiverReport { reports, .. } => {
+                    knows_us |= self.read_blocks(now, reports);
+                    reported = true;
+                }
                 Rtcp::ExtendedReport { mut blocks, .. } => {
                     let ours = blocks.find(|metrics| metrics.ssrc == self.ssrc);
                     self.metrics = ours.or(self.metrics);
                 }
                 Rtcp::SourceDescription { .. } | Rtcp::Goodbye { .. } | Rtcp::Other { .. } => {}
             }
+        }
+        if reported {
+            self.hear_of_us(knows_us, sink);
         }
     }
 
@@ -124,11 +131,14 @@ impl Media {
         self.rtcp.admits(now, from, &self.sources) || beside_rtp()
     }
 
-    fn read_blocks(&mut self, now: Instant, blocks: ReportBlocks<'_>) {
-        let ntp = self.reports.ntp(now);
+    /// Whether any of the blocks is about our audio.
+    fn read_blocks(&mut self, now: Instant, blocks: ReportBlocks<'_>) -> bool {
+        let (ntp, mut knows_us) = (self.reports.ntp(now), false);
         for block in blocks.filter(|block| block.ssrc == self.ssrc) {
             self.sent.handle_report(ntp, &block);
+            knows_us = true;
         }
+        knows_us
     }
 
     pub(super) fn report_at(&self) -> Option<Instant> {

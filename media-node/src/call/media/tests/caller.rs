@@ -9,7 +9,7 @@ fn key(byte: u8, suite: CryptoSuite) -> MasterKey {
     MasterKey::new(suite, &vec![byte; suite.master_len_bytes()]).unwrap()
 }
 
-fn encrypted(suite: CryptoSuite) -> Call {
+pub(super) fn encrypted(suite: CryptoSuite) -> Call {
     Call::planned(|plan| plan.crypto = Some((key(1, suite), key(2, suite)))).bring_up()
 }
 

@@ -5,6 +5,7 @@ mod caller;
 mod codecs;
 mod digits;
 mod endings;
+mod one_way;
 mod properties;
 
 use std::net::SocketAddr;
