@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use trunkline_media_node::call::media::Turn;
+
 use super::config::{BASE, ROUTES, load, trunk, usual};
 use super::net::{Net, Weather};
 
@@ -160,6 +162,10 @@ fn clear_silences_the_agent_within_a_frame_and_answers_its_marks_at_once() {
     let marks = net.agent().of("mark");
     assert_eq!(marks.len(), 1);
     assert!(marks[0].0 - cleared <= FRAME);
+    let [Turn::Interruption { reaction: None, effect }] = net.turns[..] else {
+        panic!("{:?}", net.turns)
+    };
+    assert!(effect <= FRAME, "{effect:?}");
 }
 
 #[test]

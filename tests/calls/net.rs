@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use serde_json::Value;
-use trunkline_media_node::call::media::{AgentFailure, Command, Event, Media, Sink};
+use trunkline_media_node::call::media::{AgentFailure, Command, Event, Media, Sink, Turn};
 use trunkline_media_node::call::{
     Advertised, AdvertisedView, AgentView, CallKey, CallView, Demux, DialKey, OptionsView, Output,
     Phase, Refusal, RtpPorts, Setup, Switchboard, Target,
@@ -89,6 +89,7 @@ pub(crate) struct Net {
     pub(crate) agents: Vec<String>,
     pub(crate) phases: Vec<(Phase, CallView)>,
     pub(crate) refusals: Vec<Refusal>,
+    pub(crate) turns: Vec<Turn>,
     pub(crate) strangers: usize,
     /// What the node knows of the carrier's servers, by trunk.
     pub(crate) options: HashMap<String, OptionsView>,
@@ -163,6 +164,7 @@ impl Net {
             agents: Vec::new(),
             phases: Vec::new(),
             refusals: Vec::new(),
+            turns: Vec::new(),
             strangers: 0,
             options: HashMap::new(),
             reached: HashMap::new(),
@@ -456,6 +458,7 @@ impl Net {
                 }
                 Output::Media { call, command } => self.command(call, command),
                 Output::Phase { phase, view, .. } => self.phases.push((phase, *view)),
+                Output::Turn(turn) => self.turns.push(turn),
                 Output::Refused(refusal) => self.refusals.push(*refusal),
                 Output::Stranger { .. } => self.strangers += 1,
                 Output::Dial { dial, target, .. } => {

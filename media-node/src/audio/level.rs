@@ -20,6 +20,11 @@ pub fn level(power: u32) -> u8 {
     (20.0 * 32768_f64.log10() - 10.0 * f64::from(power).log10()).round().clamp(0.0, 127.0) as u8
 }
 
+/// A level in -dBov as a power.
+pub fn power_of(level: u8) -> u32 {
+    (32768_f64.powi(2) * 10_f64.powf(-f64::from(level) / 10.0)) as u32
+}
+
 static ULAW_POWER: [u32; 256] = g711::squares(Law::Mu);
 static ALAW_POWER: [u32; 256] = g711::squares(Law::A);
 
@@ -110,6 +115,7 @@ mod tests {
         }
         assert_eq!(power(Law::Mu, &[0x80; 7]), 32_124 * 32_124);
         assert_eq!((power(Law::Mu, &[]), level(0), level(u32::MAX)), (0, 127, 0));
+        assert_eq!((level(power_of(30)), power_of(127)), (30, 0));
     }
 
     /// Feeds packets of 20 ms and returns the level in the end.

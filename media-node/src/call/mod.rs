@@ -93,6 +93,8 @@ pub enum Output {
         phase: Phase,
         view: Box<CallView>,
     },
+    /// A call's agent answered its caller, or was interrupted.
+    Turn(media::Turn),
     /// A request was refused; say so where people look.
     Refused(Box<Refusal>),
     /// Somebody who matches no trunk was met with silence.

@@ -440,6 +440,7 @@ impl Session {
             Event::DigitsSent => self.handle_digits_sent(cx),
             Event::Latched(_) => cx.ports.handle_heard(self.ports, self.key),
             Event::FirstAudioFromCaller => {}
+            Event::Turn(turn) => cx.out.push_back(Output::Turn(turn)),
             Event::OneWay(one_way) => {
                 self.one_way.push((cx.now, one_way));
                 self.report_phase(cx, Phase::OneWayAudio);

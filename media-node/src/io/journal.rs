@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::admin::{Calls, Reachability};
+use crate::call::media::Turn;
 use crate::call::{AdvertisedView, AgentView, CallView, OptionsView, Phase, Reason, Refusal};
 use crate::sip::Flow;
 use crate::telemetry::{CallSpans, Metrics, SipDirection};
@@ -64,6 +65,10 @@ impl Journal {
             }
         }
         self.calls.put(Instant::now(), view);
+    }
+
+    pub(crate) fn turn(&self, turn: &Turn) {
+        self.metrics.turn(turn);
     }
 
     pub(crate) fn refused(&self, refusal: &Refusal) {

@@ -309,6 +309,7 @@ impl Signalling {
                 Output::Phase { phase, view, .. } => {
                     self.journal.phase(phase, *view);
                 }
+                Output::Turn(turn) => self.journal.turn(&turn),
                 Output::Refused(refusal) => self.journal.refused(&refusal),
                 Output::Stranger { remote } => self.journal.stranger(remote),
                 Output::Malformed { remote, field, problem } => {

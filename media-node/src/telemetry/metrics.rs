@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::call::CallView;
 use crate::call::cause::EndedBy;
+use crate::call::media::Turn;
 
 /// What `/metrics` calls its content.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -84,6 +85,9 @@ pub struct Metrics {
     setup: Histogram,
     duration: Histogram,
     first_audio: Histogram,
+    response: Histogram,
+    interruption_reaction: Histogram,
+    interruption_effect: Histogram,
     round_trip: Histogram,
     jitter: Histogram,
     mos: Family<DirectionLabel, Histogram>,
@@ -142,6 +146,9 @@ impl Metrics {
                 1.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
             ]),
             first_audio: seconds(&[0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0]),
+            response: seconds(&[0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0]),
+            interruption_reaction: seconds(&[0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 4.0]),
+            interruption_effect: seconds(&[0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1]),
             round_trip: seconds(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0]),
             jitter: seconds(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2]),
             mos: Family::new_with_constructor(|| {
@@ -201,6 +208,14 @@ impl Metrics {
         r.register_with_unit("call_duration", help, seconds(), self.duration.clone());
         let help = "From the answer to the agent's first sound on the wire";
         r.register_with_unit("first_audio_delay", help, seconds(), self.first_audio.clone());
+        let help = "From the end of a caller's speech to the agent's first sound on the wire, each time (G.711)";
+        r.register_with_unit("agent_response", help, seconds(), self.response.clone());
+        let help = "From the begin of a caller's speech to the agent's clear, each time (G.711)";
+        let reaction = self.interruption_reaction.clone();
+        r.register_with_unit("interruption_reaction", help, seconds(), reaction);
+        let help = "From an agent's clear to the last packet of what it cut off, each time (G.711)";
+        let effect = self.interruption_effect.clone();
+        r.register_with_unit("interruption_effect", help, seconds(), effect);
         let help = "Round trip to the carrier as RTCP tells, once a call";
         r.register_with_unit("rtp_round_trip", help, seconds(), self.round_trip.clone());
         let help = "Jitter of the caller's audio, once a call";
@@ -293,6 +308,18 @@ impl Metrics {
     /// `kind` is the label of whose sound is missing in a call.
     pub fn one_way(&self, kind: &'static str) {
         self.one_way.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    pub fn turn(&self, turn: &Turn) {
+        match turn {
+            Turn::Response { after } => self.response.observe(after.as_secs_f64()),
+            Turn::Interruption { reaction, effect } => {
+                if let Some(reaction) = reaction {
+                    self.interruption_reaction.observe(reaction.as_secs_f64());
+                }
+                self.interruption_effect.observe(effect.as_secs_f64());
+            }
+        }
     }
 
     /// Adds an ended call's record.

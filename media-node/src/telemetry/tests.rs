@@ -21,7 +21,7 @@ use trunkline_service::telemetry::subscriber;
 use super::*;
 use crate::call::CallView;
 use crate::call::cause::Cause;
-use crate::call::media::Report;
+use crate::call::media::{Report, Turn};
 use crate::call::record::{CallDirection, CallState, End, MediaView};
 
 fn call(id: &str) -> CallView {
@@ -323,6 +323,8 @@ fn metrics_add_up_from_the_records_of_calls() {
     metrics.sip_malformed();
     metrics.stranger();
     metrics.one_way("caller_not_heard");
+    metrics.turn(&Turn::Response { after: Duration::from_millis(700) });
+    metrics.turn(&Turn::Interruption { reaction: None, effect: Duration::from_millis(15) });
     metrics.call_ended(&ended("0-1", &Cause::CallerHungUp));
     let text = metrics.write();
     for line in [
@@ -345,6 +347,9 @@ fn metrics_add_up_from_the_records_of_calls() {
         "trunkline_rtp_packets_total{direction=\"received\"} 3000",
         "trunkline_rtp_payload_bytes_total{direction=\"received\"} 480000",
         "trunkline_rtp_packets_lost_total 7",
+        "trunkline_agent_response_seconds_sum 0.7",
+        "trunkline_interruption_reaction_seconds_count 0",
+        "trunkline_interruption_effect_seconds_bucket{le=\"0.02\"} 1",
         "trunkline_one_way_audio_total{kind=\"caller_not_heard\"} 1",
         "trunkline_mos_bucket{le=\"4.2\",direction=\"received\"} 1",
         "trunkline_mos_sum{direction=\"sent\"} 3.0",

@@ -30,6 +30,7 @@ mod shared;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any start will do for a virtual clock")]
 mod tests;
+mod turns;
 mod voice;
 
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ pub use plan::{AgentFailure, Command, Event, IdleAudio, Plan, Sink};
 pub use playout::PlayoutBudget;
 pub use report::Report;
 pub use shared::{Remote, Remotes};
+pub use turns::Turn;
 
 use crate::audio::comfort_noise::DEFAULT_LEVEL;
 use crate::audio::level::NoiseFloor;
@@ -65,6 +67,7 @@ use one_way::Watch;
 use play::Pace;
 use playout::Playout;
 use reports::ReportClock;
+use turns::Turns;
 use voice::Voice;
 
 /// How long a gap in the caller's packets holds up what is behind it: one frame.
@@ -147,6 +150,7 @@ pub struct Media {
     voice: Voice,
     /// The noise behind the caller.
     room: NoiseFloor,
+    turns: Turns,
     /// The last packet sent was speech, so the next needs no marker.
     talking: bool,
     speech_ended_at: Option<Instant>,
@@ -236,6 +240,7 @@ impl Media {
             complete_at: now,
             voice,
             room: NoiseFloor::new(DEFAULT_LEVEL),
+            turns: Turns::new(DEFAULT_LEVEL),
             talking: false,
             speech_ended_at: None,
             heard_agent: false,
@@ -316,7 +321,8 @@ impl Media {
             }
             Incoming::Clear => {
                 self.tally.clears += 1;
-                self.interrupt_speech();
+                let fades = self.interrupt_speech();
+                self.hear_interruption(now, fades, sink);
                 self.answer_all_marks(sink);
             }
             Incoming::Ignored => {}

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::one_way::OneWay;
 use super::playout::PlayoutBudget;
 use super::report::Report;
+use super::turns::Turn;
 use crate::endpoints::websocket::{Dialect, StartInfo};
 use crate::media::{Codec, Digit, Digits, Direction, MasterKey};
 
@@ -108,6 +109,8 @@ pub enum Event {
     DigitsSent,
     /// The carrier's packets come from here, and ours go there from now on.
     Latched(SocketAddr),
+    /// The agent answered the caller, or was interrupted.
+    Turn(Turn),
     /// One side is not heard: once a call for each [`OneWayKind`](super::OneWayKind).
     OneWay(OneWay),
     /// The answer to [`Command::Stop`], and the last event of all.

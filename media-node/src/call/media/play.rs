@@ -180,6 +180,7 @@ impl Media {
             self.tally.played_ms += self.voice.samples(spoken);
             let marker = !self.talking;
             self.talking = true;
+            self.follow_agent(now, &packet[HEADER_LEN_BYTES..][..payload_len], sink);
             self.send_frame(&mut packet, payload_len, marker, sink);
             if !self.heard_agent {
                 self.heard_agent = true;
@@ -278,8 +279,8 @@ impl Media {
     }
 
     /// What waits is forgotten; a word that was being spoken fades within 10 ms, for cut off it would
-    /// click.
-    pub(super) fn interrupt_speech(&mut self) {
+    /// click. Returns whether it does.
+    pub(super) fn interrupt_speech(&mut self) -> bool {
         let mut fading = [0; MAX_FADE_BYTES];
         let len = if self.talking { self.voice.bytes(FADE).min(MAX_FADE_BYTES) } else { 0 };
         let len = self.playout.pop(&mut fading[..len]);
@@ -287,6 +288,7 @@ impl Media {
         let fading = &mut fading[..len];
         self.voice.format().fade_out(fading);
         self.playout.push(fading);
+        len > 0
     }
 
     pub(super) fn forget_speech(&mut self) {

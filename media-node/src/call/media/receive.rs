@@ -152,7 +152,7 @@ impl Media {
             feed.handle_comfort_noise(level);
         }
         if let Some(level) = self.room.told(level) {
-            self.voice.set_noise_level(level);
+            self.set_room(level);
         }
     }
 
@@ -168,7 +168,7 @@ impl Media {
             sink.event(Event::FirstAudioFromCaller);
         }
         self.hear_tones(now, timestamp, payload, sink);
-        self.hear_room(payload);
+        self.hear_room(now, payload);
         if let Some(feed) = &mut self.feed
             && !feed.push(now, timestamp, payload, give(&mut self.stream, sink))
         {
@@ -176,13 +176,21 @@ impl Media {
         }
     }
 
-    /// How loud it is behind the caller's voice: what he hears of us meanwhile is as loud.
-    fn hear_room(&mut self, payload: &[u8]) {
-        if let Some(law) = self.codec.law()
-            && let Some(level) = self.room.record(level::power(law, payload), payload.len())
-        {
-            self.voice.set_noise_level(level);
+    /// How loud the caller is, and how loud it is behind his voice: what he hears of us while the
+    /// agent is silent is as loud.
+    fn hear_room(&mut self, now: Instant, payload: &[u8]) {
+        let Some(law) = self.codec.law() else { return };
+        let power = level::power(law, payload);
+        // A sample of G.711 has a byte, and a millisecond eight of them.
+        self.turns.handle_caller(now, power, Duration::from_micros(payload.len() as u64 * 125));
+        if let Some(level) = self.room.record(power, payload.len()) {
+            self.set_room(level);
         }
+    }
+
+    fn set_room(&mut self, level: u8) {
+        self.voice.set_noise_level(level);
+        self.turns.set_room(level);
     }
 
     /// Silence for the agent when the carrier sends none.

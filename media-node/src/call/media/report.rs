@@ -69,6 +69,16 @@ pub struct Report {
     /// Pauses of the agent of two seconds or more, and the longest.
     pub silences: u64,
     pub longest_silence_ms: u64,
+    /// How often the agent answered the caller's speech, how long after its end on average, and at
+    /// most; of telephone speech only, as are interruptions.
+    pub responses: u64,
+    pub mean_response_ms: Option<u64>,
+    pub longest_response_ms: Option<u64>,
+    /// How often `clear` cut off the agent's speech; how long after the caller had begun to speak at
+    /// most, where he had; and how much later the last of it left at most.
+    pub interruptions: u64,
+    pub longest_reaction_ms: Option<u64>,
+    pub longest_interruption_ms: Option<u64>,
     /// Frames left out because the clock was served more than a frame late.
     pub skipped_frames: u64,
     /// Messages of the agent that could not be read, or that nobody knows, or for another stream.

@@ -275,6 +275,18 @@ impl Media {
             report.mos = self.mos(Impairment::G711_CONCEALED, loss, Duration::ZERO);
         }
         report.remote_mos = self.remote_mos();
+        let turns = self.turns.figures();
+        let whole_ms = |span: Duration| span.as_millis() as u64;
+        report.responses = turns.responses;
+        report.interruptions = turns.interruptions;
+        if turns.responses > 0 {
+            report.mean_response_ms = whole_ms(turns.responded_after).checked_div(turns.responses);
+            report.longest_response_ms = Some(whole_ms(turns.slowest_response));
+        }
+        if turns.interruptions > 0 {
+            report.longest_reaction_ms = turns.slowest_reaction.map(whole_ms);
+            report.longest_interruption_ms = Some(whole_ms(turns.slowest_effect));
+        }
         let counters = self.stream.counters();
         report.agent_messages_malformed = counters.malformed;
         report.agent_messages_unknown = counters.unknown;

@@ -7,6 +7,7 @@ mod digits;
 mod endings;
 mod one_way;
 mod properties;
+mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
